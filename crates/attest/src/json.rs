@@ -1,0 +1,139 @@
+//! JSON from outside: RFC 8259, and no name twice in one object.
+//!
+//! Parsers disagree on which of two members with one name counts, so a document that has them can
+//! mean one thing to a signer and another to a verifier.
+
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Why bytes are not acceptable JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// More bytes than the caller allows.
+    #[error("{size} bytes of JSON, more than the {limit} allowed")]
+    TooLarge {
+        /// Bytes given.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A syntax error, a name twice in one object, invalid UTF-8, too deep nesting, or data after
+    /// the end. The message has line and column.
+    #[error("not acceptable JSON: {message}")]
+    Syntax {
+        /// The parser's message.
+        message: String,
+    },
+}
+
+/// Parses one JSON document of at most `limit` bytes; names in an object must be unique.
+///
+/// # Errors
+/// [`JsonError`]; also for a byte order mark and for nesting deeper than 128.
+pub fn parse_strict(bytes: &[u8], limit: usize) -> Result<Value, JsonError> {
+    if bytes.len() > limit {
+        return Err(JsonError::TooLarge { size: bytes.len(), limit });
+    }
+    let syntax = |error: serde_json::Error| JsonError::Syntax { message: error.to_string() };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Unique.deserialize(&mut deserializer).map_err(syntax)?;
+    deserializer.end().map_err(syntax)?;
+    Ok(value)
+}
+
+struct Unique;
+
+impl<'de> DeserializeSeed<'de> for Unique {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(Unique)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if object.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("name {name:?} occurs twice")));
+            }
+            let value = members.next_value_seed(Unique)?;
+            object.insert(name, value);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Value, JsonError> {
+        parse_strict(text.as_bytes(), 1 << 20)
+    }
+
+    #[test]
+    fn names_must_be_unique_at_every_depth() {
+        assert!(parse(r#"{"a": [{"b": 1, "c": 2}]}"#).is_ok());
+        for bad in [r#"{"a":1,"a":1}"#, r#"[{"x":{"a":1,"b":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(r#"name "a" occurs twice"#), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_surprises_are_refused() {
+        for bad in ["", "{}x", "\u{feff}{}", "{'a':1}", "[1,]", "NaN", "1e999", r#""\ud800""#] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse(&"[".repeat(100_000)).is_err());
+        assert!(parse_strict(b"\"\xff\"", 10).is_err());
+        assert!(matches!(
+            parse_strict(b"[1,2]", 4),
+            Err(JsonError::TooLarge { size: 5, limit: 4 })
+        ));
+    }
+}

@@ -1,0 +1,28 @@
+//! One digest for a model of any size.
+//!
+//! A model is a directory of regular files, or one file. This crate walks it, hashes every byte
+//! once, and gives a [`Manifest`]: names, sizes, SHA-256 and fs-verity digests. The **model
+//! digest** ([`Manifest::model_digest`]) is the identity that every statement, policy and admission
+//! decision speaks of; the **OMS root** ([`Manifest::oms_root`]) is what the OpenSSF Model Signing
+//! specification signs.
+//!
+//! The crate reads files and nothing else: it knows no keys, no network, no clock.
+
+mod compare;
+mod digest;
+mod error;
+mod fsverity;
+mod hash;
+mod model;
+mod name;
+mod open;
+mod walk;
+
+pub use compare::{Difference, differences};
+pub use digest::{InvalidDigest, Sha256};
+pub use error::ManifestError;
+pub use fsverity::{BLOCK_SIZE, FsVerityHasher};
+pub use hash::{MAX_WHOLE_FILE, read_verified};
+pub use model::{CANONICAL_VERSION, Entry, Manifest};
+pub use name::{InvalidName, check_name};
+pub use walk::{GIT_PATHS, MAX_DEPTH, MAX_FILES, WalkOptions, digest_model};

@@ -1,0 +1,171 @@
+//! The manifest and its two digests.
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256 as Hasher};
+
+use crate::digest::Sha256;
+use crate::error::ManifestError;
+use crate::name::check_name;
+
+/// First line of the canonical form. A change of the form is a new version here, and so a
+/// different model digest for every model.
+pub const CANONICAL_VERSION: &str = "sealwright.dev/manifest/v1";
+
+/// One regular file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Relative name with `/` separators, valid by [`check_name`].
+    pub name: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 of the whole content.
+    pub sha256: Sha256,
+    /// fs-verity digest of the content (SHA-256, 4096-byte blocks, no salt).
+    pub fsverity: Sha256,
+}
+
+/// The files of a model in ascending order of their names' bytes; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Manifest {
+    entries: Vec<Entry>,
+}
+
+impl Manifest {
+    /// Makes a manifest from entries in any order.
+    ///
+    /// # Errors
+    /// [`ManifestError::Name`] for a bad name, [`ManifestError::Order`] for a name that is there
+    /// twice, [`ManifestError::Empty`] for no entries.
+    pub fn new(mut entries: Vec<Entry>) -> Result<Self, ManifestError> {
+        // Byte order of UTF-8 is code point order, which OMS v1.0 §5.2 asks for.
+        entries.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        for entry in &entries {
+            check_name(&entry.name)
+                .map_err(|reason| ManifestError::Name { path: entry.name.clone(), reason })?;
+        }
+        if let Some([_, twin]) = entries.array_windows().find(|[a, b]| a.name == b.name) {
+            return Err(ManifestError::Order { name: twin.name.clone() });
+        }
+        if entries.is_empty() {
+            return Err(ManifestError::Empty { path: std::path::PathBuf::from(".") });
+        }
+        Ok(Self { entries })
+    }
+
+    /// The entries, ascending by name.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry of that name.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        let index = self
+            .entries
+            .binary_search_by(|entry| entry.name.as_bytes().cmp(name.as_bytes()))
+            .ok()?;
+        self.entries.get(index)
+    }
+
+    /// Bytes of all files together.
+    pub fn total_size(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.size).sum()
+    }
+
+    /// The canonical form, whose SHA-256 is the model digest.
+    ///
+    /// UTF-8 text. Three header lines: the version, the tree algorithm, the number of files in
+    /// decimal. Then for each file, ascending by name: the fs-verity digest in hexadecimal, the
+    /// size in bytes, the number of bytes in the name, the name; separated by single spaces and
+    /// ended by a newline. The length before the name makes the form unambiguous for names that
+    /// hold spaces or newlines.
+    ///
+    /// Plain SHA-256 digests are not part of it: they follow from the same bytes, and leaving them
+    /// out lets the identity of one huge file be computed on all cores.
+    pub fn canonical(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text =
+            format!("{CANONICAL_VERSION}\nfsverity-sha256-4096\n{}\n", self.entries.len());
+        for Entry { name, size, fsverity, .. } in &self.entries {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{fsverity} {size} {} {name}", name.len());
+        }
+        text
+    }
+
+    /// The identity of the model: SHA-256 of [`Manifest::canonical`].
+    pub fn model_digest(&self) -> Sha256 {
+        Sha256::of(self.canonical().as_bytes())
+    }
+
+    /// The OMS root digest: SHA-256 of the files' raw SHA-256 digests in order (OMS v1.0 §6.5).
+    ///
+    /// It covers no names; it is written and read for interoperability and is not an identity.
+    pub fn oms_root(&self) -> Sha256 {
+        let mut hasher = Hasher::new();
+        for entry in &self.entries {
+            hasher.update(entry.sha256.as_bytes());
+        }
+        Sha256::from_bytes(hasher.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, content: &[u8]) -> Entry {
+        let mut tree = crate::FsVerityHasher::new();
+        tree.update(content);
+        Entry {
+            name: name.to_owned(),
+            size: content.len() as u64,
+            sha256: Sha256::of(content),
+            fsverity: tree.finish(),
+        }
+    }
+
+    #[test]
+    fn canonical_form_is_what_the_documentation_says() {
+        let manifest =
+            Manifest::new(vec![entry("weights.bin", b"abc"), entry("config.json", b"")]).unwrap();
+        let empty = "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95";
+        let abc = entry("", b"abc").fsverity;
+        assert_eq!(
+            manifest.canonical(),
+            format!(
+                "sealwright.dev/manifest/v1\nfsverity-sha256-4096\n2\n\
+                 {empty} 0 11 config.json\n{abc} 3 11 weights.bin\n"
+            )
+        );
+    }
+
+    #[test]
+    fn order_of_entries_does_not_matter_but_names_do() {
+        let (a, b) = (entry("a", b"1"), entry("b", b"2"));
+        let one = Manifest::new(vec![a.clone(), b.clone()]).unwrap();
+        assert_eq!(one, Manifest::new(vec![b, a]).unwrap());
+        // Same contents in the same order under other names: one OMS root, two identities.
+        let other = Manifest::new(vec![entry("a", b"1"), entry("c", b"2")]).unwrap();
+        assert_eq!(one.oms_root(), other.oms_root());
+        assert_ne!(one.model_digest(), other.model_digest());
+    }
+
+    #[test]
+    fn names_with_newlines_cannot_forge_a_line() {
+        let inner = Manifest::new(vec![entry("a", b"1"), entry("b", b"2")]).unwrap();
+        let line = inner.canonical().lines().nth(4).unwrap().to_owned();
+        let forged = Manifest::new(vec![entry(&format!("a\n{line}"), b"1")]).unwrap();
+        assert_ne!(inner.model_digest(), forged.model_digest());
+        assert_ne!(inner.canonical(), forged.canonical());
+    }
+
+    #[test]
+    fn duplicates_and_bad_names_are_refused() {
+        let twice = vec![entry("a", b"1"), entry("a", b"2")];
+        assert!(matches!(Manifest::new(twice), Err(ManifestError::Order { .. })));
+        let up = vec![entry("../a", b"1")];
+        assert!(matches!(Manifest::new(up), Err(ManifestError::Name { .. })));
+        assert!(matches!(Manifest::new(vec![]), Err(ManifestError::Empty { .. })));
+    }
+}
