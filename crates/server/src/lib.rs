@@ -1,1 +1,11 @@
-//! server
+//! The attestation service and the admission controller: thin HTTP surfaces.
+//!
+//! A surface translates: it reads a request, calls one room below, and answers from one table of
+//! errors. What is true is decided in the crates below; a verifier needs none of this one.
+//!
+//! | Module | What it is |
+//! | --- | --- |
+//! | [`http`], [`tls`] | how every surface is served |
+
+pub mod http;
+pub mod tls;
