@@ -98,6 +98,18 @@ impl Tile {
         self.width
     }
 
+    /// How many leaves a log has at least when it has this tile; `None` if no log can.
+    pub fn min_log_size(&self) -> Option<u64> {
+        let items =
+            self.index.checked_mul(u64::from(FULL_WIDTH))?.checked_add(u64::from(self.width))?;
+        match self.kind {
+            TileKind::Hashes { level } => {
+                items.checked_mul(u64::from(FULL_WIDTH).checked_pow(u32::from(level))?)
+            }
+            TileKind::Entries => Some(items),
+        }
+    }
+
     /// The path under the log's prefix, for example `tile/0/x001/x234/067.p/8` or
     /// `tile/entries/000`.
     pub fn path(&self) -> String {
@@ -324,6 +336,17 @@ mod tests {
         );
         // Level 1 did not grow.
         assert_eq!(paths(513, 514), ["tile/0/002.p/2", "tile/entries/002.p/2"]);
+    }
+
+    #[test]
+    fn the_size_a_tile_needs() {
+        let needs = |tile: Option<Tile>| tile.unwrap().min_log_size();
+        assert_eq!(needs(Tile::entries(1, 3)), Some(259));
+        assert_eq!(needs(Tile::hashes(0, 1, 3)), Some(259));
+        assert_eq!(needs(Tile::hashes(1, 0, 2)), Some(512));
+        assert_eq!(needs(Tile::hashes(2, 1, 1)), Some(257 * 65_536));
+        assert_eq!(needs(Tile::hashes(8, 0, 1)), None);
+        assert_eq!(needs(Tile::hashes(0, u64::MAX, 1)), None);
     }
 
     #[test]

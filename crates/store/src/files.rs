@@ -1,0 +1,149 @@
+//! Durable files: written completely, synced, then renamed into place.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+
+const LOCK: &str = "lock";
+const TEMPORARY: &str = "tmp/next";
+
+/// A store's directory, held exclusively.
+pub(crate) struct Files {
+    root: PathBuf,
+    /// Directories whose entry in their parent is known to be durable.
+    durable_dirs: HashSet<PathBuf>,
+    /// The lock goes with the file handle, also when the process is killed.
+    _lock: File,
+}
+
+impl Files {
+    /// Creates the directory if need be (mode 0700) and takes its lock.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        create_root(root)?;
+        let lock = take_lock(root)?;
+        let mut files = Self { root: root.to_owned(), durable_dirs: HashSet::new(), _lock: lock };
+        files.make_dirs(Path::new("tmp"))?;
+        Ok(files)
+    }
+
+    /// Where a file of the store is.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// The content of a file; `None` if it is not there.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(path);
+        match fs::read(&path) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(StoreError::file(&path, error)),
+        }
+    }
+
+    /// Whether a file is there.
+    pub(crate) fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        let path = self.path(path);
+        path.try_exists().map_err(|error| StoreError::file(&path, error))
+    }
+
+    /// Writes a file that never changes. One that is there already must be equal.
+    pub(crate) fn write_immutable(&mut self, path: &str, content: &[u8]) -> Result<(), StoreError> {
+        match self.read(path)? {
+            None => self.replace(path, content),
+            Some(present) if present == content => {
+                // Whoever wrote it may have died before syncing.
+                let path = Path::new(path);
+                self.make_dirs(path.parent().unwrap_or(Path::new("")))?;
+                sync(&self.root.join(path))?;
+                self.sync_parent(path)
+            }
+            Some(_) => Err(StoreError::ImmutableDiffers { path: path.to_owned() }),
+        }
+    }
+
+    /// Writes a file, or puts a new one in its place; a reader sees the old or the new one.
+    pub(crate) fn replace(&mut self, path: &str, content: &[u8]) -> Result<(), StoreError> {
+        let path = Path::new(path);
+        self.make_dirs(path.parent().unwrap_or(Path::new("")))?;
+        let (from, to) = (self.path(TEMPORARY), self.root.join(path));
+        write_synced(&from, content).map_err(|error| StoreError::file(&from, error))?;
+        fs::rename(&from, &to).map_err(|error| StoreError::file(&to, error))?;
+        self.sync_parent(path)
+    }
+
+    /// Syncs the store's own directory, where the database's files are.
+    pub(crate) fn sync_root(&self) -> Result<(), StoreError> {
+        sync(&self.root)
+    }
+
+    /// Creates a directory and those above it, and makes their entries durable.
+    fn make_dirs(&mut self, dir: &Path) -> Result<(), StoreError> {
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if self.durable_dirs.contains(dir) {
+            return Ok(());
+        }
+        self.make_dirs(parent)?;
+        create_dir(&self.root.join(dir))?;
+        sync(&self.root.join(parent))?;
+        self.durable_dirs.insert(dir.to_owned());
+        Ok(())
+    }
+
+    fn sync_parent(&self, path: &Path) -> Result<(), StoreError> {
+        sync(&self.root.join(path.parent().unwrap_or(Path::new(""))))
+    }
+}
+
+/// Creates a store's directory, and those above it, durably.
+fn create_root(dir: &Path) -> Result<(), StoreError> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    create_root(parent)?;
+    create_dir(dir)?;
+    sync(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+}
+
+fn take_lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join(LOCK);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| StoreError::file(&path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: root.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::file(&path, error)),
+    }
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn create_dir(path: &Path) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if !path.is_dir() => Err(StoreError::file(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::file(path, error))
+}
+
+/// A path below a file or a missing directory is absent too.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

@@ -1,0 +1,12 @@
+//! Tests of the store: what it keeps, and what no crash and no full disk takes from it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod append;
+mod check_log;
+mod crash;
+mod fixture;
+mod killed;
+mod open;
+mod read;
+mod unwritable;
