@@ -1,0 +1,218 @@
+//! Models on a real file system, and the fs-verity digest against the reference tool.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use sealwright_manifest::{
+    BLOCK_SIZE, Manifest, ManifestError, WalkOptions, digest_model, read_verified,
+};
+
+fn digest(path: &Path) -> Result<Manifest, ManifestError> {
+    digest_model(path, &WalkOptions::default(), &|_| {})
+}
+
+fn write(root: &Path, name: &str, content: &[u8]) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn model(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        write(directory.path(), name, content);
+    }
+    directory
+}
+
+#[test]
+fn files_are_listed_in_code_point_order_with_hidden_ones() {
+    let model =
+        model(&[("a/x", b"1"), ("a-b", b"2"), ("a.txt", b"3"), (".hidden", b""), ("é", b"4")]);
+    fs::create_dir(model.path().join("empty")).unwrap();
+    let manifest = digest(model.path()).unwrap();
+    let names: Vec<_> = manifest.entries().iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, [".hidden", "a-b", "a.txt", "a/x", "é"]);
+    assert_eq!(manifest.total_size(), 4);
+}
+
+#[test]
+fn only_top_level_git_paths_are_ignored() {
+    let model = model(&[
+        (".git/config", b""),
+        (".github/evil.py", b""),
+        (".gitignore", b""),
+        (".gitattributes", b""),
+        (".gitmodules", b""),
+        (".git-foo", b""),
+        ("sub/.git", b""),
+        ("weights", b""),
+    ]);
+    let names = |options: &WalkOptions| -> Vec<String> {
+        let manifest = digest_model(model.path(), options, &|_| {}).unwrap();
+        manifest.entries().iter().map(|e| e.name.clone()).collect()
+    };
+    let mut options = WalkOptions::default();
+    assert_eq!(names(&options), [".git-foo", ".gitmodules", "sub/.git", "weights"]);
+    options.ignore_paths = vec!["sub".into(), "weight".into()];
+    assert_eq!(names(&options), [".git-foo", ".gitmodules", "weights"]);
+    options.ignore_git_paths = false;
+    assert_eq!(names(&options).len(), 7);
+}
+
+#[test]
+fn one_file_is_a_model_named_by_itself() {
+    let model = model(&[("model.onnx", b"weights")]);
+    let file = model.path().join("model.onnx");
+    let manifest = digest(&file).unwrap();
+    assert_eq!(manifest.entries()[0].name, "model.onnx");
+    assert_eq!(manifest, digest(model.path()).unwrap());
+    assert_eq!(read_verified(&file, &manifest.entries()[0]).unwrap(), b"weights");
+}
+
+#[test]
+fn what_cannot_be_identified_is_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path();
+    let missing = digest(&root.join("missing"));
+    assert!(matches!(missing, Err(ManifestError::NotFound { .. })), "{missing:?}");
+    let empty = digest(root);
+    assert!(matches!(empty, Err(ManifestError::Empty { .. })), "{empty:?}");
+    write(root, ".git/config", b"only ignored files");
+    assert!(matches!(digest(root), Err(ManifestError::Empty { .. })));
+
+    write(root, "weights", b"w");
+    symlink("weights", root.join("link")).unwrap();
+    let error = digest(root).unwrap_err();
+    assert_eq!(error.to_string(), "link is a symbolic link");
+    fs::remove_file(root.join("link")).unwrap();
+    symlink("/tmp", root.join("dir")).unwrap();
+    assert_eq!(digest(root).unwrap_err().to_string(), "dir is a symbolic link");
+    fs::remove_file(root.join("dir")).unwrap();
+
+    let fifo = Command::new("mkfifo").arg(root.join("pipe")).status().unwrap();
+    assert!(fifo.success());
+    assert_eq!(digest(root).unwrap_err().to_string(), "pipe is a FIFO, not a regular file");
+    assert!(digest(&root.join("pipe")).is_err());
+    fs::remove_file(root.join("pipe")).unwrap();
+
+    let socket = std::os::unix::net::UnixListener::bind(root.join("sock")).unwrap();
+    assert_eq!(digest(root).unwrap_err().to_string(), "sock is a socket, not a regular file");
+    drop(socket);
+    fs::remove_file(root.join("sock")).unwrap();
+
+    fs::write(root.join(OsStr::from_bytes(b"bad\xff")), b"").unwrap();
+    let error = digest(root).unwrap_err();
+    assert!(matches!(error, ManifestError::Name { .. }), "{error}");
+    fs::remove_file(root.join(OsStr::from_bytes(b"bad\xff"))).unwrap();
+
+    let deep = (0..130).fold(root.to_owned(), |path, _| path.join("d"));
+    fs::create_dir_all(&deep).unwrap();
+    assert!(matches!(digest(root), Err(ManifestError::TooDeep { .. })));
+}
+
+/// The file grows while it is read: the progress callback is the moment in between.
+#[test]
+fn a_file_that_is_being_written_is_refused() {
+    let model = model(&[("weights", &vec![7; 1 << 20])]);
+    let path = model.path().join("weights");
+    let calls = AtomicU64::new(0);
+    let grow = |_| {
+        if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.push(0);
+            fs::write(&path, bytes).unwrap();
+        }
+    };
+    let result = digest_model(model.path(), &WalkOptions::default(), &grow);
+    assert!(matches!(result, Err(ManifestError::ChangedWhileReading { .. })), "{result:?}");
+}
+
+#[test]
+fn only_the_recorded_bytes_are_handed_out() {
+    let model = model(&[("sub/weights", b"good")]);
+    let entry = digest(model.path()).unwrap().entries()[0].clone();
+    assert_eq!(read_verified(model.path(), &entry).unwrap(), b"good");
+    for bad in [&b"evil"[..], b"goo", b"good!", b""] {
+        write(model.path(), "sub/weights", bad);
+        let result = read_verified(model.path(), &entry);
+        assert!(matches!(result, Err(ManifestError::Mismatch { .. })), "{bad:?}: {result:?}");
+    }
+    // The right bytes behind a link are not the recorded file.
+    write(model.path(), "elsewhere/weights", b"good");
+    fs::remove_dir_all(model.path().join("sub")).unwrap();
+    symlink("elsewhere", model.path().join("sub")).unwrap();
+    let result = read_verified(model.path(), &entry);
+    assert!(matches!(
+        result,
+        Err(ManifestError::Unreadable { .. } | ManifestError::Symlink { .. })
+    ));
+}
+
+/// `fsverity digest` (fsverity-utils) on sizes around every block and tree-level border.
+#[test]
+fn tree_digest_equals_the_reference_tool() {
+    let level = BLOCK_SIZE * 128;
+    let sizes = [
+        0,
+        1,
+        BLOCK_SIZE - 1,
+        BLOCK_SIZE,
+        BLOCK_SIZE + 1,
+        2 * BLOCK_SIZE,
+        2 * BLOCK_SIZE + 1,
+        level - 1,
+        level,
+        level + 1,
+        2 * level,
+        2 * level + 1,
+        128 * level,
+        128 * level + 1,
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for size in sizes {
+        let content: Vec<u8> = (0..=250).cycle().take(size).collect();
+        fs::write(directory.path().join(format!("{size:010}")), content).unwrap();
+    }
+    let ours: BTreeMap<_, _> = digest(directory.path())
+        .unwrap()
+        .entries()
+        .iter()
+        .map(|e| (e.name.clone(), e.fsverity.to_string()))
+        .collect();
+    let output = Command::new("fsverity")
+        .args(["digest", "--hash-alg=sha256", "--block-size=4096", "--compact"])
+        .args(ours.keys().map(|name| directory.path().join(name)))
+        .output()
+        .expect("fsverity is not installed: run ./test, which installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs = String::from_utf8(output.stdout).unwrap();
+    let theirs: Vec<_> = theirs.split_whitespace().collect();
+    assert_eq!(theirs, ours.values().collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Two models never share an identity, and one model has the same on every walk.
+    #[test]
+    fn identity_is_injective(
+        one in prop::collection::btree_map("[ab]{1,2}", "[xy]{0,2}", 1..4),
+        other in prop::collection::btree_map("[ab]{1,2}", "[xy]{0,2}", 1..4),
+    ) {
+        let manifest = |files: &BTreeMap<String, String>| {
+            let files: Vec<_> = files.iter().map(|(n, c)| (n.as_str(), c.as_bytes())).collect();
+            digest(model(&files).path()).unwrap()
+        };
+        let (first, second) = (manifest(&one), manifest(&other));
+        prop_assert_eq!(first.model_digest() == second.model_digest(), one == other);
+        prop_assert_eq!(first, manifest(&one));
+    }
+}
