@@ -25,6 +25,19 @@ pub(crate) fn check_log(store: &Store, dir: &Path) {
     check_consistency(store, &hashes);
 }
 
+/// Checks what a reader of the files sees at this moment, also while a store is open or after it
+/// was killed: everything the published checkpoint promises is there.
+pub(crate) fn check_published(dir: &Path) {
+    let file = fs::read(dir.join("checkpoint")).unwrap();
+    let checkpoint = verify_checkpoint(&file, key().verifier()).unwrap();
+    let size = checkpoint.checkpoint().size;
+    let hashes = hashes_of(size);
+    assert_eq!(checkpoint.checkpoint().root, tree_hash(size, &hashes).unwrap());
+    for tile in tiles_for_growth(0, size) {
+        check_tile(dir, &tile, &hashes);
+    }
+}
+
 /// What the log must have stored, computed from the bodies alone.
 fn hashes_of(size: u64) -> Vec<Hash> {
     let mut hashes = Vec::new();
@@ -46,7 +59,7 @@ fn check_checkpoint(store: &Store, dir: &Path, hashes: &Vec<Hash>) {
 /// the partial ones of earlier sizes.
 fn check_files(dir: &Path, size: u64, hashes: &Vec<Hash>) {
     for tile in tiles_for_growth(0, size) {
-        assert!(dir.join(tile.path()).is_file(), "{tile} is missing at size {size}");
+        check_tile(dir, &tile, hashes);
     }
     let mut files = Vec::new();
     collect_files(&dir.join("tile"), &mut files);
@@ -54,16 +67,21 @@ fn check_files(dir: &Path, size: u64, hashes: &Vec<Hash>) {
         let name = path.strip_prefix(dir.to_str().unwrap()).unwrap().trim_start_matches('/');
         let tile = Tile::parse(name).unwrap();
         assert!(tile.min_log_size().unwrap() <= size, "{tile} at size {size}");
-        let content = fs::read(&path).unwrap();
-        match tile.kind() {
-            TileKind::Hashes { .. } => {
-                assert_eq!(content, tile.hash_data(hashes).unwrap().unwrap(), "{tile}");
-            }
-            TileKind::Entries => {
-                let first = tile.index() * 256;
-                let bodies: Vec<_> = (first..first + u64::from(tile.width())).map(body).collect();
-                assert_eq!(parse_entry_bundle(&content, tile.width()).unwrap(), bodies, "{tile}");
-            }
+        check_tile(dir, &tile, hashes);
+    }
+}
+
+fn check_tile(dir: &Path, tile: &Tile, hashes: &Vec<Hash>) {
+    let content = fs::read(dir.join(tile.path()));
+    let content = content.unwrap_or_else(|error| panic!("{tile}: {error}"));
+    match tile.kind() {
+        TileKind::Hashes { .. } => {
+            assert_eq!(content, tile.hash_data(hashes).unwrap().unwrap(), "{tile}");
+        }
+        TileKind::Entries => {
+            let first = tile.index() * 256;
+            let bodies: Vec<_> = (first..first + u64::from(tile.width())).map(body).collect();
+            assert_eq!(parse_entry_bundle(&content, tile.width()).unwrap(), bodies, "{tile}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sealwright_store::{Step, Store, StoreError};
 
-use crate::check_log::check_log;
+use crate::check_log::{check_log, check_published};
 use crate::fixture::{START, batch, entry, grow, open, signed_at};
 
 const STEPS: [Step; 5] = [
@@ -76,6 +76,7 @@ fn after_a_crash_the_next_open_finishes() {
         fail_at(&mut store, step, n);
         let new = batch(&store, 5);
         assert!(matches!(store.append(&new, now), Err(StoreError::File { .. })));
+        check_published(dir.path());
         drop(store);
 
         let mut store = open(dir.path(), now).unwrap();
@@ -99,6 +100,7 @@ fn after_a_failure_the_next_call_finishes_first() {
         fail_at(&mut store, step, n);
         let before = store.checkpoint().clone();
         assert!(store.append(&[entry(254), entry(255), entry(256)], now).is_err());
+        check_published(dir.path());
         if step != Step::CheckpointPublished {
             // What is not published is not shown, wherever it was left.
             assert_eq!(store.checkpoint(), &before);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use sealwright_tlog::verify_checkpoint;
 
-use crate::check_log::check_log;
+use crate::check_log::{check_log, check_published};
 use crate::fixture::{START, batch, body, entry, key, open, signed_at};
 
 const DIRECTORY: &str = "SEALWRIGHT_TEST_APPEND_TO";
@@ -57,6 +57,7 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
         let time = seen.last().map_or(START, |(_, time)| *time);
         child.kill().unwrap();
         child.wait().unwrap();
+        check_published(dir.path());
 
         let store = open(dir.path(), LATE).unwrap();
         assert!(store.size() >= size, "round {round}");
