@@ -387,18 +387,16 @@ fn check_inclusion(
     evidence: &InclusionEvidence,
     checkpoint: &VerifiedCheckpoint,
 ) -> Result<(), LogProblem> {
-    let tree = checkpoint.checkpoint();
+    let root_agrees = evidence.root_hash == checkpoint.checkpoint().root.as_bytes();
+    if evidence.log_index != entry.log_index || !root_agrees {
+        return Err(LogProblem::Proof);
+    }
     let hashes = evidence.hashes.iter().map(|bytes| Hash::from_slice(bytes)).collect::<Option<_>>();
     let proof = InclusionProof {
         index: evidence.log_index,
-        size: tree.size,
+        size: evidence.tree_size,
         hashes: hashes.ok_or(LogProblem::Proof)?,
     };
-    let agrees = evidence.log_index == entry.log_index
-        && evidence.tree_size == tree.size
-        && evidence.root_hash == tree.root.as_bytes();
-    if !agrees {
-        return Err(LogProblem::Proof);
-    }
-    proof.verify(&leaf_hash(&entry.canonicalized_body), &tree.root).map_err(|_| LogProblem::Proof)
+    let leaf = leaf_hash(&entry.canonicalized_body);
+    checkpoint.verify_inclusion(&proof, &leaf).map_err(|_| LogProblem::Proof)
 }
