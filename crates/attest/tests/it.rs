@@ -1,5 +1,7 @@
 //! From a bundle to a fact, and every way in which it must not get there.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 
 use serde_json::{Value, json};
