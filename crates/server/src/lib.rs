@@ -5,7 +5,9 @@
 //!
 //! | Module | What it is |
 //! | --- | --- |
+//! | [`admission`] | the webhook: may this pod run this model? |
 //! | [`http`], [`tls`] | how every surface is served |
 
+pub mod admission;
 pub mod http;
 pub mod tls;

@@ -1,0 +1,462 @@
+//! From a request to a decision, and from the decision to its record and the answer.
+
+use std::sync::Arc;
+
+use sealwright_attest::{RoleBinding, Statement, Subject, Timestamp, TrustedRoot, predicate};
+use sealwright_manifest::Sha256;
+use sealwright_policy::{Policy, Request, Verdict, decide};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::code;
+use super::evidence::{Evidence, EvidenceSource, LogMemory, LogState, gather};
+use super::pod::{MODEL_ANNOTATION, ModelReference};
+use super::record::DecisionLog;
+use super::review::{Response, Review, Unreadable};
+use super::scope::{Denial, NothingRuns, Scope, scope};
+use super::text;
+
+/// `verifier.id` of the verification summaries in the decisions file.
+const VERIFIER_ID: &str = "https://sealwright.dev/admission";
+
+/// How many violations a message lists.
+const MAX_LINES: usize = 20;
+
+/// The webhook, without its sockets: what it trusts, what it asks, what it remembers, where it
+/// writes. Nothing of it changes while it runs except the log memory and the decisions file; new
+/// roles or another policy need a restart.
+pub struct Admission {
+    pub(super) roles: RoleBinding,
+    pub(super) root: TrustedRoot,
+    pub(super) root_digest: Sha256,
+    pub(super) policy: Policy,
+    pub(super) environment: String,
+    pub(super) cluster: Option<String>,
+    pub(super) insecure_allow_unnamed: bool,
+    pub(super) deadline_ms: u64,
+    pub(super) source: Arc<dyn EvidenceSource>,
+    pub(super) memory: LogMemory,
+    pub(super) decisions: DecisionLog,
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// A review, or why there is none; either gets a decision, a record and an answer.
+pub(crate) type Asked = Result<Review, Unreadable>;
+
+/// What was decided; not yet recorded, not yet answered.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    id: String,
+    time: Timestamp,
+    allowed: bool,
+    basis: Basis,
+    model: Option<ModelReference>,
+    reasons: Vec<Reason>,
+    ignored: Vec<String>,
+    log: Option<LogState>,
+    verdict: Option<Verdict>,
+}
+
+/// What a decision rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Basis {
+    /// The policy was asked.
+    Policy,
+    /// The request could not be brought before the policy.
+    BeforePolicy,
+    /// The pod names no model, and the configuration lets such pods pass.
+    InsecureAllowUnnamed,
+    /// Nothing starts to run.
+    #[serde(untagged)]
+    NothingRuns(NothingRuns),
+}
+
+/// Why a request was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Reason {
+    code: String,
+    message: String,
+}
+
+impl Admission {
+    /// Answers the body of one webhook call: an `AdmissionReview` in, an `AdmissionReview` out,
+    /// whatever the bytes are. Blocks on the evidence source and on the disk.
+    pub fn answer(&self, body: &[u8], now: Timestamp) -> Vec<u8> {
+        let asked = Review::parse(body);
+        let decision = self.judge(&asked, now);
+        self.conclude(&asked, decision)
+    }
+
+    /// Whether the service answers with a checkpoint that verifies; the reason if not.
+    ///
+    /// # Errors
+    /// `CODE: sentence`.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.memory.current(self.source.as_ref(), &self.root) {
+            Ok(_) => Ok(()),
+            Err(Denial { code, message }) => Err(format!("{code}: {message}")),
+        }
+    }
+
+    /// Decides; writes nothing but the log memory.
+    pub(crate) fn judge(&self, asked: &Asked, now: Timestamp) -> Decision {
+        let mut decision = Decision::new(now);
+        if let Err(denial) = self.fill(&mut decision, asked) {
+            decision.deny(denial);
+        }
+        decision
+    }
+
+    /// The decision for a request that could not be judged.
+    pub(crate) fn refuse(denial: Denial, now: Timestamp) -> Decision {
+        let mut decision = Decision::new(now);
+        decision.deny(denial);
+        decision
+    }
+
+    /// The answer when not even a denial can be recorded: there is no time, or recording panicked.
+    pub(crate) fn last_resort(asked: &Asked) -> Vec<u8> {
+        let message = format!("sealwright: request is denied\n{}: see the log.", code::INTERNAL);
+        let (warnings, audit) = (Vec::new(), Vec::new());
+        let uid = uid(asked).to_owned();
+        Response { uid, allowed: false, status: 403, message, warnings, audit }.to_json()
+    }
+
+    /// Writes the record, then gives the answer.
+    pub(crate) fn conclude(&self, asked: &Asked, mut decision: Decision) -> Vec<u8> {
+        if let Err(error) = self.decisions.append(&self.record(asked, &decision)) {
+            tracing::error!(id = decision.id, %error, "cannot write to the decisions file");
+            decision.allowed = false;
+            decision.reasons.push(Reason {
+                code: code::DECISION_NOT_RECORDED.to_owned(),
+                message: "The decision could not be written down; see the webhook's log.".into(),
+            });
+        }
+        let codes = decision.codes();
+        let Decision { id, allowed, .. } = &decision;
+        match asked {
+            Ok(review) => tracing::info!(
+                id, allowed, codes, uid = review.uid, dry_run = review.dry_run,
+                resource = %review.resource, namespace = review.namespace, "decided"
+            ),
+            Err(_) => tracing::warn!(id, allowed, codes, "decided"),
+        }
+        self.response(asked, &decision).to_json()
+    }
+
+    fn fill(&self, decision: &mut Decision, asked: &Asked) -> Result<(), Denial> {
+        if decision.id.is_empty() {
+            let message = "The system gives no randomness for a decision id.";
+            return Err(Denial::new(code::DECISION_NOT_RECORDED, message));
+        }
+        let review = match asked {
+            Ok(review) => review,
+            Err(Unreadable { code, message, .. }) => return Err(Denial::new(code, message)),
+        };
+        match scope(review)? {
+            Scope::NothingRuns(why) => decision.allow(Basis::NothingRuns(why)),
+            Scope::Unnamed if self.insecure_allow_unnamed => {
+                decision.allow(Basis::InsecureAllowUnnamed);
+            }
+            Scope::Unnamed => return Err(unnamed()),
+            Scope::Model(model) => {
+                decision.model = Some(model.clone());
+                self.ask_policy(decision, review, &model)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_policy(
+        &self,
+        decision: &mut Decision,
+        review: &Review,
+        model: &ModelReference,
+    ) -> Result<(), Denial> {
+        if !text::is_dns_label(&review.namespace) {
+            let message = "The request's namespace is missing or not a DNS label.";
+            return Err(Denial::new(code::REVIEW_MALFORMED, message));
+        }
+        let evidence =
+            gather(self.source.as_ref(), &self.roles, &self.root, &self.memory, model.digest())?;
+        let Evidence { verified, ignored, log } = evidence;
+        let request = Request {
+            id: decision.id.clone(),
+            time: decision.time,
+            purpose: "deploy".to_owned(),
+            environment: self.environment.clone(),
+            cluster: self.cluster.clone(),
+            namespace: Some(review.namespace.clone()),
+            workload: Some(format!("Pod/{}", text::line(&review.name, 253))),
+            principal: Some(text::line(&review.user, 253)),
+            dry_run: review.dry_run,
+            model_name: model.name().to_owned(),
+            model_digest: *model.digest(),
+            rejected: ignored.clone(),
+        };
+        let verdict = decide(&self.policy, &request, Some(&log.view()), &verified);
+        decision.basis = Basis::Policy;
+        decision.allowed = verdict.allow;
+        decision.reasons = verdict
+            .violations
+            .iter()
+            .map(|v| Reason { code: v.code.clone(), message: v.message.clone() })
+            .collect();
+        decision.ignored = ignored;
+        decision.log = Some(log);
+        decision.verdict = Some(verdict);
+        Ok(())
+    }
+
+    fn response(&self, asked: &Asked, decision: &Decision) -> Response {
+        let Decision { id, allowed, .. } = decision;
+        let mut warnings = Vec::new();
+        if *allowed && decision.basis == Basis::InsecureAllowUnnamed {
+            warnings.push(format!(
+                "sealwright: this pod names no model and was let in unchecked \
+                 (insecure_allow_unnamed); decision {id}"
+            ));
+        }
+        let status = match (allowed, asked) {
+            (true, _) => 200,
+            (false, Ok(_)) => 403,
+            (false, Err(_)) => 400,
+        };
+        Response {
+            uid: uid(asked).to_owned(),
+            allowed: *allowed,
+            status,
+            message: message(asked, decision),
+            warnings,
+            audit: vec![
+                ("decision-id", id.clone()),
+                ("policy-sha256", self.policy.digest().to_owned()),
+                ("codes", decision.codes()),
+            ],
+        }
+    }
+
+    fn record<'a>(&'a self, asked: &'a Asked, decision: &'a Decision) -> Record<'a> {
+        let review = asked.as_ref().ok();
+        let skips = decision.basis == Basis::InsecureAllowUnnamed;
+        Record {
+            id: &decision.id,
+            time: decision.time,
+            uid: uid(asked),
+            dry_run: review.is_some_and(|review| review.dry_run),
+            allowed: decision.allowed,
+            mode: if skips { "insecure_allow_unnamed" } else { "enforce" },
+            basis: decision.basis,
+            request: review.map(RequestRecord::of),
+            model: decision.model.as_ref(),
+            violations: &decision.reasons,
+            ignored: &decision.ignored,
+            inputs: Inputs {
+                policy: self.policy.digest(),
+                role_binding: self.roles.digest(),
+                trusted_root: self.root_digest,
+                policy_input: decision.verdict.as_ref().map(|v| Sha256::of(&json(&v.input))),
+            },
+            log: decision.log.as_ref().map(LogRecord::of),
+            statement: self.summary(asked, decision),
+        }
+    }
+
+    /// The verdict as an in-toto statement (SLSA verification summary), not signed.
+    fn summary(&self, asked: &Asked, decision: &Decision) -> Option<Value> {
+        let (model, verdict) = (decision.model.as_ref()?, decision.verdict.as_ref()?);
+        let review = asked.as_ref().ok()?;
+        let version = env!("CARGO_PKG_VERSION");
+        let resource = self.resource_uri(model, &review.namespace);
+        let statement = Statement {
+            subject: vec![Subject::sha256(model.name(), model.digest())],
+            predicate_type: predicate::VERIFICATION_SUMMARY.to_owned(),
+            predicate: verdict.to_vsa_predicate(VERIFIER_ID, version, decision.time, &resource),
+        };
+        serde_json::from_slice(&statement.to_payload()).ok()
+    }
+
+    /// Where the model would run. All parts are DNS labels or hexadecimal and need no escape.
+    fn resource_uri(&self, model: &ModelReference, namespace: &str) -> String {
+        let cluster = self.cluster.as_ref().map(|name| format!("&cluster={name}"));
+        format!(
+            "https://sealwright.dev/model/sha256/{}?environment={}{}&namespace={namespace}",
+            model.digest(),
+            self.environment,
+            cluster.unwrap_or_default(),
+        )
+    }
+}
+
+impl Decision {
+    /// A denial, until something allows.
+    fn new(time: Timestamp) -> Self {
+        Self {
+            id: decision_id().unwrap_or_default(),
+            time,
+            allowed: false,
+            basis: Basis::BeforePolicy,
+            model: None,
+            reasons: Vec::new(),
+            ignored: Vec::new(),
+            log: None,
+            verdict: None,
+        }
+    }
+
+    fn allow(&mut self, basis: Basis) {
+        self.allowed = true;
+        self.basis = basis;
+    }
+
+    fn deny(&mut self, Denial { code, message }: Denial) {
+        self.allowed = false;
+        self.basis = Basis::BeforePolicy;
+        self.reasons.push(Reason { code: code.to_owned(), message });
+    }
+
+    /// The codes, each once, separated by commas.
+    fn codes(&self) -> String {
+        let mut codes: Vec<&str> = self.reasons.iter().map(|reason| reason.code.as_str()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes.join(",")
+    }
+}
+
+fn uid(asked: &Asked) -> &str {
+    match asked {
+        Ok(review) => &review.uid,
+        Err(unreadable) => &unreadable.uid,
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn decision_id() -> Option<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Some(hex::encode(bytes))
+}
+
+fn unnamed() -> Denial {
+    Denial::new(
+        code::MODEL_UNNAMED,
+        format!(
+            "The pod has no annotation {MODEL_ANNOTATION}; name its model as NAME@sha256:DIGEST, \
+             with the digest that `sealwright digest MODEL` prints."
+        ),
+    )
+}
+
+/// One line that says what was decided about what, then `CODE: sentence` for each violation.
+fn message(asked: &Asked, decision: &Decision) -> String {
+    let what = match (&decision.model, asked) {
+        (Some(model), _) => model.to_string(),
+        (None, Ok(review)) => review.subject(),
+        (None, Err(_)) => "request".to_owned(),
+    };
+    let how = if decision.allowed { "allowed" } else { "denied" };
+    let mut lines = vec![format!("sealwright: {what} is {how}; decision {}", decision.id)];
+    let reasons = &decision.reasons;
+    lines.extend(
+        reasons
+            .iter()
+            .take(MAX_LINES)
+            .map(|r| format!("{}: {}", r.code, text::line(&r.message, 600))),
+    );
+    if reasons.len() > MAX_LINES {
+        lines.push(format!("and {} more", reasons.len() - MAX_LINES));
+    }
+    if !decision.allowed {
+        lines.extend(decision.ignored.iter().map(|reason| format!("ignored: {reason}")));
+    }
+    lines.join("\n")
+}
+
+/// One line of the decisions file.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    id: &'a str,
+    time: Timestamp,
+    uid: &'a str,
+    dry_run: bool,
+    allowed: bool,
+    mode: &'static str,
+    basis: Basis,
+    request: Option<RequestRecord>,
+    model: Option<&'a ModelReference>,
+    violations: &'a [Reason],
+    ignored: &'a [String],
+    inputs: Inputs<'a>,
+    log: Option<LogRecord<'a>>,
+    statement: Option<Value>,
+}
+
+/// Who asked for what; cut to a length that leaves every record small.
+#[derive(Serialize)]
+struct RequestRecord {
+    operation: String,
+    resource: String,
+    kind: String,
+    namespace: String,
+    name: String,
+    user: String,
+}
+
+/// SHA-256 of everything that the decision depends on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Inputs<'a> {
+    policy: &'a str,
+    role_binding: Sha256,
+    trusted_root: Sha256,
+    /// Of the policy's input document as compact JSON.
+    policy_input: Option<Sha256>,
+}
+
+/// The checkpoint that the decision rests on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogRecord<'a> {
+    origin: &'a str,
+    tree_size: u64,
+    root_hash: String,
+    checkpoint_time: Timestamp,
+}
+
+impl RequestRecord {
+    fn of(review: &Review) -> Self {
+        let cut = |text: &str| text::line(text, 253);
+        Self {
+            operation: format!("{:?}", review.operation).to_uppercase(),
+            resource: cut(&review.resource.to_string()),
+            kind: cut(&review.kind),
+            namespace: cut(&review.namespace),
+            name: cut(&review.name),
+            user: cut(&review.user),
+        }
+    }
+}
+
+impl<'a> LogRecord<'a> {
+    fn of(log: &'a LogState) -> Self {
+        Self {
+            origin: &log.origin,
+            tree_size: log.size,
+            root_hash: log.root.to_base64(),
+            checkpoint_time: log.time,
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // What is serialized here was JSON before.
+    serde_json::to_vec(value).unwrap_or_default()
+}

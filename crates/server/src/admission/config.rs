@@ -1,0 +1,199 @@
+//! From files to an [`Admission`] that is ready to answer.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sealwright_attest::{
+    Bundle, BundleError, KeyError, PublicKey, RoleBinding, RoleBindingError, TrustError,
+    TrustedRoot,
+};
+use sealwright_manifest::Sha256;
+use sealwright_policy::{Policy, PolicyError};
+use serde::Deserialize;
+
+use super::admit::Admission;
+use super::evidence::{EvidenceSource, LogMemory};
+use super::record::DecisionLog;
+use super::text;
+
+/// Everything that an operator decides about the webhook, apart from its sockets.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The signed role binding, a Sigstore bundle.
+    pub role_binding: PathBuf,
+    /// The owner's public key in PEM, by which the role binding is signed.
+    pub owner_key: PathBuf,
+    /// `trusted_root.json` with the log whose statements count.
+    pub trusted_root: PathBuf,
+    /// The policy's folder.
+    pub policy: PathBuf,
+    /// The decisions file, JSON Lines; created if it is not there. Keep it where it outlives the
+    /// container.
+    pub decisions: PathBuf,
+    /// The environment that approvals must name, such as `prod`: a DNS label.
+    pub environment: String,
+    /// The cluster's name for records and policies: a DNS label.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// How long one answer may take, in milliseconds, 100 to 29,000. Must be less than the
+    /// `timeoutSeconds` of the webhook configuration, or the API server gives up first and shows
+    /// no reason.
+    #[serde(default = "default_deadline_ms")]
+    pub deadline_ms: u64,
+    /// Lets pods without a model annotation pass, unchecked and with a warning. Whoever can create
+    /// a pod can then run any model by leaving the annotation out; for the time of introduction
+    /// only.
+    #[serde(default)]
+    pub insecure_allow_unnamed: bool,
+}
+
+/// Why the webhook cannot start. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The owner's key is not a public key that can be used.
+    #[error("{} is not the owner's public key", path.display())]
+    OwnerKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// The role binding is not a bundle.
+    #[error("{} is not a role binding", path.display())]
+    RoleBindingFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: BundleError,
+    },
+    /// The role binding is not signed by the owner, or not sound.
+    #[error("{} is not a role binding of the owner", path.display())]
+    RoleBinding {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RoleBindingError,
+    },
+    /// The trusted root cannot be used.
+    #[error("{} is not a trusted root", path.display())]
+    TrustedRoot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TrustError,
+    },
+    /// The trusted root has no log: every pod would be denied.
+    #[error("{} names no transparency log with an Ed25519 key", path.display())]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The policy cannot be used.
+    #[error("{} is not a policy", path.display())]
+    Policy {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: PolicyError,
+    },
+    /// The decisions file cannot be written.
+    #[error("cannot append to the decisions file {}", path.display())]
+    Decisions {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `environment` or `cluster` is not a DNS label.
+    #[error("{field} {found:?} is not a DNS label: up to 63 of a-z, 0-9 and -, not - at an end")]
+    Label {
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// `deadline_ms` is out of range.
+    #[error("deadline_ms {found} is not between 100 and 29000; the API server waits 30 s at most")]
+    Deadline {
+        /// What stands there.
+        found: u64,
+    },
+}
+
+fn default_deadline_ms() -> u64 {
+    5000
+}
+
+impl Admission {
+    /// Loads everything that `config` names. Nothing is read again later, so that one process
+    /// decides by one policy and one role binding.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(config: &Config, source: Arc<dyn EvidenceSource>) -> Result<Self, ConfigError> {
+        check_label("environment", &config.environment)?;
+        config.cluster.iter().try_for_each(|cluster| check_label("cluster", cluster))?;
+        if !(100..=29_000).contains(&config.deadline_ms) {
+            return Err(ConfigError::Deadline { found: config.deadline_ms });
+        }
+        let (root, root_digest) = load_root(&config.trusted_root)?;
+        Ok(Self {
+            roles: load_roles(&config.role_binding, &config.owner_key)?,
+            root,
+            root_digest,
+            policy: Policy::load(&config.policy)
+                .map_err(|source| ConfigError::Policy { path: config.policy.clone(), source })?,
+            environment: config.environment.clone(),
+            cluster: config.cluster.clone(),
+            insecure_allow_unnamed: config.insecure_allow_unnamed,
+            deadline_ms: config.deadline_ms,
+            source,
+            memory: LogMemory::default(),
+            decisions: DecisionLog::open(&config.decisions).map_err(|source| {
+                ConfigError::Decisions { path: config.decisions.clone(), source }
+            })?,
+        })
+    }
+}
+
+fn load_roles(binding: &Path, owner: &Path) -> Result<RoleBinding, ConfigError> {
+    let (path, owner_path) = (binding.to_owned(), owner.to_owned());
+    let pem = String::from_utf8_lossy(&read(owner)?).into_owned();
+    let owner = PublicKey::from_pem(&pem)
+        .map_err(|source| ConfigError::OwnerKey { path: owner_path, source })?;
+    let bundle = Bundle::parse(&read(binding)?)
+        .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
+    RoleBinding::verify(&bundle, &owner).map_err(|source| ConfigError::RoleBinding { path, source })
+}
+
+fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {
+    let (path, bytes) = (file.to_owned(), read(file)?);
+    let root = TrustedRoot::parse(&bytes)
+        .map_err(|source| ConfigError::TrustedRoot { path: path.clone(), source })?;
+    if root.logs().is_empty() {
+        return Err(ConfigError::NoLog { path });
+    }
+    Ok((root, Sha256::of(&bytes)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+fn check_label(field: &'static str, text: &str) -> Result<(), ConfigError> {
+    if text::is_dns_label(text) {
+        return Ok(());
+    }
+    Err(ConfigError::Label { field, found: text::line(text, 100) })
+}

@@ -1,0 +1,290 @@
+//! What is known about a model: statements that verify, and a view of the log that moves only
+//! forward.
+//!
+//! The attestation service is asked, not believed: signatures, log proofs and checkpoints are
+//! verified here. What this cannot see is a statement that the service leaves out. The age of the
+//! checkpoint, which policy bounds, limits for how long a service that was cut off from its log
+//! can go on showing an old state of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use sealwright_attest::{Bundle, RoleBinding, Timestamp, TrustedRoot, Verified, verify};
+use sealwright_manifest::Sha256;
+use sealwright_policy::LogView;
+use sealwright_tlog::{ConsistencyProof, Hash, verify_checkpoint};
+
+use super::code;
+use super::scope::Denial;
+use super::text;
+
+/// Where statements and checkpoints come from. Calls block; each must return within the deadline
+/// of admission.
+pub trait EvidenceSource: Send + Sync {
+    /// Every statement that has this model digest among its subjects or in its OMS resources.
+    ///
+    /// # Errors
+    /// [`SourceError`]; an empty list only says that there is nothing.
+    fn statements_about(&self, model: &Sha256) -> Result<Vec<Bundle>, SourceError>;
+
+    /// The log's newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    fn checkpoint(&self) -> Result<Vec<u8>, SourceError>;
+
+    /// Proof that the log's current tree continues the one of `old_size` leaves.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError>;
+}
+
+/// Why the service gave no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// No connection, or none in time.
+    #[error("the attestation service cannot be reached: {reason}")]
+    Unreachable {
+        /// What the network said.
+        reason: String,
+    },
+    /// An answer with an error status, or one that is not well-formed.
+    #[error("the attestation service's answer cannot be used: {reason}")]
+    Answer {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Everything that a decision about one model rests on.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    pub(crate) verified: Vec<Verified>,
+    /// Why other bundles do not count, a few of them, `CODE: reason`.
+    pub(crate) ignored: Vec<String>,
+    pub(crate) log: LogState,
+}
+
+/// A verified checkpoint of a log of the trusted root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogState {
+    log_id: [u8; 32],
+    pub(crate) origin: String,
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) time: Timestamp,
+}
+
+/// The newest checkpoint seen of each log, since the process started.
+#[derive(Debug, Default)]
+pub(crate) struct LogMemory {
+    /// Size and root by log id. Each entry only ever grows, and only by [`LogMemory::advance`].
+    newest: Mutex<BTreeMap<[u8; 32], (u64, Hash)>>,
+}
+
+/// How often the log may grow between the questions of one request.
+const MAX_TRIES: usize = 8;
+
+/// How many refused bundles are named.
+const MAX_IGNORED: usize = 5;
+
+/// Fetches and verifies all that is to be known about `model`.
+pub(crate) fn gather(
+    source: &dyn EvidenceSource,
+    roles: &RoleBinding,
+    root: &TrustedRoot,
+    memory: &LogMemory,
+    model: &Sha256,
+) -> Result<Evidence, Denial> {
+    let mut log = memory.current(source, root)?;
+    let (mut verified, mut ignored) = (Vec::new(), Vec::new());
+    for bundle in source.statements_about(model)? {
+        match verify(&bundle, roles, root) {
+            Ok(statement) if statement.logged().origin() == log.origin => verified.push(statement),
+            Ok(_) => ignored.push(format!("OTHER_LOG: logged elsewhere than in {}", log.origin)),
+            Err(error) => ignored.push(format!("{}: {error}", error.code())),
+        }
+    }
+    // A statement may have been logged after the first question.
+    if verified.iter().any(|statement| statement.logged().tree_size() > log.size) {
+        log = memory.current(source, root)?;
+    }
+    verified.iter().try_for_each(|statement| log.covers(statement))?;
+    Ok(Evidence { verified, ignored: shorten(ignored), log })
+}
+
+impl LogMemory {
+    /// Fetches the current checkpoint, verifies it, and holds it against the newest one seen.
+    ///
+    /// What was remembered before the question decides, and an answer counts only if nobody has
+    /// moved the memory meanwhile: an answer that was overtaken by another request's is not a
+    /// rollback, and must not replace a newer one either.
+    pub(crate) fn current(
+        &self,
+        source: &dyn EvidenceSource,
+        root: &TrustedRoot,
+    ) -> Result<LogState, Denial> {
+        for _ in 0..MAX_TRIES {
+            let before = self.snapshot();
+            let state = verified_checkpoint(&source.checkpoint()?, root)?;
+            let old = before.get(&state.log_id).copied();
+            let continues = match old {
+                Some(old) => state.continues(old, source)?,
+                None => true,
+            };
+            if continues && self.advance(old, &state) {
+                return Ok(state);
+            }
+        }
+        Err(Denial::new(
+            code::LOG_INCONSISTENT,
+            "The log's checkpoint and its consistency proof do not go together; try again.",
+        ))
+    }
+
+    fn snapshot(&self) -> BTreeMap<[u8; 32], (u64, Hash)> {
+        // A panic elsewhere cannot leave half an entry behind.
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers `state` if `old` is still the newest one.
+    fn advance(&self, old: Option<(u64, Hash)>, state: &LogState) -> bool {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.get(&state.log_id).copied() != old {
+            return false;
+        }
+        newest.insert(state.log_id, (state.size, state.root));
+        true
+    }
+}
+
+impl LogState {
+    /// The part that policy sees.
+    pub(crate) fn view(&self) -> LogView {
+        LogView { origin: self.origin.clone(), checkpoint_time: self.time, tree_size: self.size }
+    }
+
+    /// Whether this state continues an older one; `false` if the log grew between the checkpoint
+    /// and the proof, so that both have to be fetched again.
+    fn continues(
+        &self,
+        (old_size, old_root): (u64, Hash),
+        source: &dyn EvidenceSource,
+    ) -> Result<bool, Denial> {
+        if self.size < old_size || (self.size == old_size && self.root != old_root) {
+            let now = format!("{} entries with root {}", self.size, self.root);
+            return Err(Denial::new(
+                code::LOG_ROLLED_BACK,
+                format!(
+                    "The log {} shows {now}, after it had shown {old_size} entries with root \
+                     {old_root}; it was restored from an old copy or hides entries.",
+                    self.origin
+                ),
+            ));
+        }
+        if self.size == old_size {
+            return Ok(true);
+        }
+        let proof = source.consistency(old_size)?;
+        if (proof.old_size, proof.new_size) != (old_size, self.size) {
+            return Ok(false);
+        }
+        proof.verify(&old_root, &self.root).map(|()| true).map_err(|error| {
+            Denial::new(
+                code::LOG_INCONSISTENT,
+                format!(
+                    "The log {} of {} entries does not continue the one of {old_size}: {error}.",
+                    self.origin, self.size
+                ),
+            )
+        })
+    }
+
+    /// A statement that is proven in a larger tree than the current one, or in another tree of the
+    /// same size, shows that the checkpoint is not the log's newest or that the log has two.
+    fn covers(&self, statement: &Verified) -> Result<(), Denial> {
+        let proof = statement.logged();
+        if proof.tree_size() > self.size {
+            return Err(Denial::new(
+                code::LOG_ROLLED_BACK,
+                format!(
+                    "The log {} shows {} entries, and a statement proven in {}; it was restored \
+                     from an old copy or hides entries.",
+                    self.origin,
+                    self.size,
+                    proof.tree_size()
+                ),
+            ));
+        }
+        if proof.tree_size() == self.size && proof.root() != self.root.as_bytes() {
+            return Err(Denial::new(
+                code::LOG_INCONSISTENT,
+                format!("The log {} has two trees of {} entries.", self.origin, self.size),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl From<SourceError> for Denial {
+    fn from(error: SourceError) -> Self {
+        let code = match error {
+            SourceError::Unreachable { .. } => code::SERVICE_UNREACHABLE,
+            SourceError::Answer { .. } => code::SERVICE_ANSWER,
+        };
+        Self::new(
+            code,
+            format!("Nothing can be verified: {}.", text::line(&error.to_string(), 400)),
+        )
+    }
+}
+
+/// Verifies a signed note against the logs of the trusted root, whichever signed it.
+fn verified_checkpoint(note: &[u8], root: &TrustedRoot) -> Result<LogState, Denial> {
+    let invalid = |reason: String| {
+        let reason = text::line(&reason, 400);
+        Denial::new(
+            code::LOG_CHECKPOINT_INVALID,
+            format!("The current checkpoint is not of a log of the trusted root: {reason}."),
+        )
+    };
+    let mut reason = "the trusted root has no log".to_owned();
+    for log in root.logs() {
+        let checkpoint = match verify_checkpoint(note, &log.key) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                reason = error.to_string();
+                continue;
+            }
+        };
+        let time = checkpoint.cosigned_at().and_then(|time| Timestamp::from_unix(time).ok());
+        let time = time.ok_or_else(|| invalid("it carries no log-signed time".to_owned()))?;
+        if !log.is_valid_at(time) {
+            return Err(invalid(format!("its time {time} is outside of the log key's validity")));
+        }
+        let tree = checkpoint.checkpoint();
+        return Ok(LogState {
+            log_id: log.key.log_id(),
+            origin: tree.origin.clone(),
+            size: tree.size,
+            root: tree.root,
+            time,
+        });
+    }
+    Err(invalid(reason))
+}
+
+fn shorten(mut ignored: Vec<String>) -> Vec<String> {
+    for reason in &mut ignored {
+        *reason = text::line(reason, 200);
+    }
+    ignored.sort_unstable();
+    ignored.dedup();
+    let more = ignored.len().saturating_sub(MAX_IGNORED);
+    if more > 0 {
+        ignored.truncate(MAX_IGNORED);
+        ignored.push(format!("{more} more"));
+    }
+    ignored
+}

@@ -1,0 +1,73 @@
+//! The admission webhook: may this pod run this model, here, now?
+//!
+//! A pod names its model in the annotation [`MODEL_ANNOTATION`]. For every pod that would start to
+//! run, or that would run something else than before, the webhook fetches the statements about
+//! that model digest, verifies each, asks the policy, writes the decision down, and answers. The
+//! answer is about the *identity* of the model: that the bytes in the container are those of the
+//! digest is not something an API server can see.
+//!
+//! | Module | What it does |
+//! | --- | --- |
+//! | `review` | reads `AdmissionReview` requests, writes responses |
+//! | `scope`, `pod` | which requests are judged, and what the pod names |
+//! | `evidence` | statements and checkpoints, verified |
+//! | `admit` | puts it together: request in, decision out |
+//! | `record` | the decisions file |
+//! | `config`, `routes` | files into values, sockets into calls |
+//!
+//! Three things always hold:
+//!
+//! - **Whatever is not a clear "allow" is a denial** with a code and a sentence: bytes that are not
+//!   a review, a service that does not answer in time, a log that went back, a panic. It is sent
+//!   with HTTP status 200, so that the API server shows the reason.
+//! - **No answer without a record.** A decision that cannot be written down is a denial.
+//! - **Every allow that skipped something says so**, in the answer and in the record.
+
+mod admit;
+mod config;
+mod evidence;
+mod pod;
+mod record;
+mod review;
+mod routes;
+mod scope;
+mod text;
+
+pub use admit::Admission;
+pub use config::{Config, ConfigError};
+pub use evidence::{EvidenceSource, SourceError};
+pub use pod::{InvalidModelReference, MODEL_ANNOTATION, ModelReference};
+pub use review::MAX_REVIEW_SIZE;
+pub use routes::router;
+
+/// The codes that the webhook itself denies with; others are the policy's.
+pub mod code {
+    /// The bytes are not an AdmissionReview, or not one that can be read without doubt.
+    pub const REVIEW_MALFORMED: &str = "REVIEW_MALFORMED";
+    /// Not `admission.k8s.io/v1`.
+    pub const REVIEW_VERSION: &str = "REVIEW_VERSION";
+    /// The object of the request is missing, or is not what its kind says.
+    pub const OBJECT_MALFORMED: &str = "OBJECT_MALFORMED";
+    /// The webhook is registered for something that it does not understand.
+    pub const UNSUPPORTED_RESOURCE: &str = "UNSUPPORTED_RESOURCE";
+    /// The pod names no model.
+    pub const MODEL_UNNAMED: &str = "MODEL_UNNAMED";
+    /// The model annotation is not `NAME@sha256:DIGEST`.
+    pub const MODEL_REFERENCE: &str = "MODEL_REFERENCE";
+    /// The model of a pod that exists would be another one.
+    pub const MODEL_CHANGED: &str = "MODEL_CHANGED";
+    /// The attestation service did not answer in time.
+    pub const SERVICE_UNREACHABLE: &str = "SERVICE_UNREACHABLE";
+    /// The attestation service answered something that cannot be used.
+    pub const SERVICE_ANSWER: &str = "SERVICE_ANSWER";
+    /// The current checkpoint is not signed by a log of the trusted root.
+    pub const LOG_CHECKPOINT_INVALID: &str = "LOG_CHECKPOINT_INVALID";
+    /// The log shows less than it has shown before.
+    pub const LOG_ROLLED_BACK: &str = "LOG_ROLLED_BACK";
+    /// The log's history is not one history.
+    pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
+    /// The decision could not be written to the decisions file.
+    pub const DECISION_NOT_RECORDED: &str = "DECISION_NOT_RECORDED";
+    /// A fault of the webhook itself.
+    pub const INTERNAL: &str = "INTERNAL";
+}

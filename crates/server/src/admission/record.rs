@@ -1,0 +1,95 @@
+//! The decisions file: one JSON object per line, on disk before the answer is given.
+//!
+//! The file is opened for appending, and every record is one `write` followed by `fdatasync`. A
+//! crash or a full disk can leave the beginning of a record at the end of the file; the next
+//! record then starts on a line of its own. Readers skip a line that is not JSON: its decision
+//! was never answered.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// An open decisions file.
+#[derive(Debug)]
+pub(crate) struct DecisionLog {
+    /// Held while one record is appended, so that records do not mix.
+    file: Mutex<File>,
+}
+
+impl DecisionLog {
+    /// Opens the file for appending; creates it, readable by its owner only, if it is not there.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        // The name must survive a crash, too.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(Self { file: Mutex::new(file) })
+    }
+
+    /// Appends one record. When this returns, the record is on disk.
+    pub(crate) fn append<R: Serialize>(&self, record: &R) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        // A panic elsewhere leaves at worst a torn line, which the next append expects.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ends_with_newline(&file)? {
+            line.insert(0, b'\n');
+        }
+        write_once(&mut file, &line)?;
+        file.sync_data()
+    }
+}
+
+fn ends_with_newline(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(true) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte == *b"\n")
+}
+
+/// One `write`, so that another process that appends to the same file cannot come in between.
+fn write_once(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    loop {
+        match file.write(bytes) {
+            Ok(written) if written == bytes.len() => return Ok(()),
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::StorageFull, "record cut short")),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_stays_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("decisions.jsonl");
+        let log = DecisionLog::open(&path).unwrap();
+        log.append(&1).unwrap();
+        std::fs::write(&path, "1\n{\"id\":\"ab").unwrap();
+        // The open file notices, and so does one that is opened after a restart.
+        log.append(&2).unwrap();
+        DecisionLog::open(&path).unwrap().append(&3).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n{\"id\":\"ab\n2\n3\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error() {
+        assert!(DecisionLog::open(Path::new("/nowhere/decisions.jsonl")).is_err());
+        assert!(DecisionLog::open(Path::new("/dev/full")).is_err());
+        let full = OpenOptions::new().read(true).append(true).open("/dev/full").unwrap();
+        let log = DecisionLog { file: Mutex::new(full) };
+        assert!(log.append(&1).is_err());
+    }
+}
