@@ -152,10 +152,12 @@ fn entry(bundle: &mut Value) -> &mut Value {
     &mut bundle["verificationMaterial"]["tlogEntries"][0]
 }
 
+type Change = fn(&mut Value);
+
 #[test]
 fn nothing_of_a_bundle_can_be_changed() {
     assert_eq!(refused(|_| {}), "ACCEPTED");
-    let cases: [(&str, &str, fn(&mut Value)); 12] = [
+    let cases: [(&str, &str, Change); 12] = [
         ("payload", "SIGNATURE_INVALID", |b| b["dsseEnvelope"]["payload"] = "e30=".into()),
         ("payload type", "PAYLOAD_TYPE", |b| b["dsseEnvelope"]["payloadType"] = "x".into()),
         ("signature", "SIGNATURE_INVALID", |b| {
