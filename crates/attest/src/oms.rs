@@ -24,7 +24,7 @@ pub const OMS_PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 pub struct OmsPredicate {
     resources: Vec<OmsResource>,
     ignore_paths: Vec<String>,
-    model_digest: Option<Sha256>,
+    manifest: Option<Manifest>,
 }
 
 /// One file of the signed model.
@@ -155,8 +155,8 @@ impl OmsPredicate {
             wire.resources.into_iter().map(OmsResource::check).collect::<Result<_, _>>()?;
         check_names(&resources)?;
         check_root(&resources, &statement.subject)?;
-        let model_digest = bound_manifest(&resources)?.map(|manifest| manifest.model_digest());
-        Ok(Self { resources, ignore_paths, model_digest })
+        let manifest = bound_manifest(&resources)?;
+        Ok(Self { resources, ignore_paths, manifest })
     }
 
     /// The files.
@@ -167,7 +167,13 @@ impl OmsPredicate {
     /// The model digest, when the signature covers it; signatures by other tools do not, and their
     /// model digest is that of the manifest which [`OmsPredicate::compare`] accepted.
     pub fn model_digest(&self) -> Option<Sha256> {
-        self.model_digest
+        self.manifest.as_ref().map(Manifest::model_digest)
+    }
+
+    /// The manifest that the signature covers, when it covers one: what a loader needs to read
+    /// verified bytes.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
     }
 
     /// How to walk the model that is to be compared: recorded ignore paths and the defaults.
@@ -183,7 +189,7 @@ impl OmsPredicate {
         let mut result = differences(&expected, &found);
         // The tree digests are signed too. With equal SHA-256 they can only differ if the signer
         // recorded something else than the file's own.
-        if result.is_empty() && self.model_digest.is_some_and(|d| d != actual.model_digest()) {
+        if result.is_empty() && self.manifest.as_ref().is_some_and(|signed| signed != actual) {
             let wrong = |r: &&OmsResource| {
                 let entry = actual.entry(&r.name);
                 entry.map(|entry| (entry.size, entry.fsverity)) != r.extra
