@@ -1,0 +1,243 @@
+//! The one table from what went wrong to what a client of the service is told.
+//!
+//! The body of every error is that of gRPC's JSON gateway, as Rekor answers too:
+//! `{"code": <gRPC code>, "message": …, "details": […]}`. Programs branch on
+//! `details[0].reason`, which is stable; people read `message`. What only the operator may know,
+//! or can mend, goes to the log instead.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use sealwright_attest::{BundleError, JsonError, KeyError, VerifyError};
+use sealwright_store::{StoreError, WriteFault};
+
+/// Why a request is not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The body is not JSON, or has a name twice.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// The body is JSON of another shape.
+    #[error("not a submission: {message}")]
+    Shape {
+        /// Names the field.
+        message: String,
+    },
+    /// What was submitted is not a bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The public key cannot be used.
+    #[error("publicKey: {0}")]
+    Key(#[from] KeyError),
+    /// The signature is not the key's, or what it covers is malformed.
+    #[error(transparent)]
+    Statement(#[from] VerifyError),
+    /// A digest is not 64 lower-case hexadecimal digits.
+    #[error("{digest:?} is not a SHA-256 digest in 64 lower-case hexadecimal digits")]
+    Digest {
+        /// What was given, cut after 100 characters.
+        digest: String,
+    },
+    /// The log cannot hold such an entry.
+    #[error("the log entry would have {len} bytes, more than the {limit} that fit")]
+    EntryTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// Most bytes of an entry.
+        limit: usize,
+    },
+    /// The query string is not one that the route knows.
+    #[error("query: {message}")]
+    Query {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The body is not declared as JSON.
+    #[error("Content-Type must be application/json")]
+    ContentType,
+    /// The body is too large.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// Most bytes of a body.
+        limit: usize,
+    },
+    /// The body did not arrive completely.
+    #[error("the body ended before it was complete")]
+    BodyIncomplete,
+    /// No such route, or nothing there.
+    #[error("not found")]
+    NotFound,
+    /// The route has other methods.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The request took too long.
+    #[error("the request took too long")]
+    Timeout,
+    /// Too much is under way already.
+    #[error("the service is busy")]
+    Busy,
+    /// The service is about to stop.
+    #[error("the service is stopping")]
+    Stopping,
+    /// The store refused or failed. Shared, since a whole batch fails together.
+    #[error("the store refused")]
+    Store(#[source] Arc<StoreError>),
+    /// A defect, or a store whose contents cannot be.
+    #[error("{what}")]
+    Internal {
+        /// For the log.
+        what: &'static str,
+    },
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// gRPC status codes (`google.rpc.Code`).
+#[derive(Clone, Copy)]
+enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    ResourceExhausted = 8,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+/// One row of the table; the message is the error's own unless the row replaces it.
+struct Row(StatusCode, Code, &'static str, Option<&'static str>);
+
+impl ApiError {
+    fn row(&self) -> Row {
+        use Code::{
+            DeadlineExceeded, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable,
+            Unimplemented,
+        };
+        use StatusCode as Http;
+        match self {
+            Self::Json(JsonError::TooLarge { .. }) | Self::TooLarge { .. } => {
+                Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
+            }
+            Self::Json(_) => Row(Http::BAD_REQUEST, InvalidArgument, "JSON_MALFORMED", None),
+            Self::Shape { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "REQUEST_SHAPE", None),
+            Self::Bundle(_) => Row(Http::BAD_REQUEST, InvalidArgument, "BUNDLE_MALFORMED", None),
+            Self::Key(_) => Row(Http::BAD_REQUEST, InvalidArgument, "KEY_MALFORMED", None),
+            Self::Statement(error) => Row(Http::BAD_REQUEST, InvalidArgument, error.code(), None),
+            Self::Digest { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "DIGEST", None),
+            Self::EntryTooLong { .. } => {
+                Row(Http::BAD_REQUEST, InvalidArgument, "ENTRY_TOO_LONG", None)
+            }
+            Self::Query { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "QUERY", None),
+            Self::BodyIncomplete => {
+                Row(Http::BAD_REQUEST, InvalidArgument, "BODY_INCOMPLETE", None)
+            }
+            Self::ContentType => {
+                Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_TYPE", None)
+            }
+            Self::NotFound => Row(Http::NOT_FOUND, NotFound, "NOT_FOUND", None),
+            Self::MethodNotAllowed => {
+                Row(Http::METHOD_NOT_ALLOWED, Unimplemented, "METHOD_NOT_ALLOWED", None)
+            }
+            Self::Timeout => Row(Http::GATEWAY_TIMEOUT, DeadlineExceeded, "TIMEOUT", None),
+            Self::Busy => Row(Http::SERVICE_UNAVAILABLE, Unavailable, "BUSY", None),
+            Self::Stopping => Row(Http::SERVICE_UNAVAILABLE, Unavailable, "STOPPING", None),
+            Self::Store(error) => store_row(error),
+            Self::Internal { .. } => {
+                Row(Http::INTERNAL_SERVER_ERROR, Internal, "INTERNAL", Some("internal error"))
+            }
+        }
+    }
+}
+
+fn store_row(error: &StoreError) -> Row {
+    use StatusCode as Http;
+    let unavailable =
+        |reason, message| Row(Http::SERVICE_UNAVAILABLE, Code::Unavailable, reason, Some(message));
+    match error {
+        StoreError::Unwritable { fault: WriteFault::Full, .. } => {
+            unavailable("STORE_FULL", "the store is full; nothing was added")
+        }
+        StoreError::Unwritable { fault: WriteFault::ReadOnly, .. } => {
+            unavailable("STORE_READ_ONLY", "the store is read-only; nothing was added")
+        }
+        StoreError::Unwritable { fault: WriteFault::Device, .. } => {
+            unavailable("STORE_DEVICE", "the store's disk reports errors")
+        }
+        StoreError::ClockBehind { .. } => unavailable(
+            "CLOCK_BEHIND",
+            "the service's clock was set back; it cannot sign before the time it signed last",
+        ),
+        StoreError::NoSuchSize { .. } => Row(
+            Http::BAD_REQUEST,
+            Code::OutOfRange,
+            "NO_SUCH_SIZE",
+            Some("the log has fewer entries than that"),
+        ),
+        _ => Row(
+            Http::INTERNAL_SERVER_ERROR,
+            Code::Internal,
+            "STORE_FAILED",
+            Some("the store failed"),
+        ),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Row(status, code, reason, message) = self.row();
+        if status.is_server_error() {
+            // The one place where failures are logged, with all that the client is not told.
+            let error: &(dyn std::error::Error + 'static) = &self;
+            tracing::error!(%status, reason, error, "request failed");
+        }
+        let body = Json(json!({
+            "code": code as u8,
+            "message": message.map_or_else(|| self.to_string(), str::to_owned),
+            "details": [{
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": reason,
+                "domain": "sealwright.dev",
+            }],
+        }));
+        let mut response = (status, body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(error: impl Into<ApiError>) -> u16 {
+        error.into().into_response().status().as_u16()
+    }
+
+    #[test]
+    fn a_full_disk_is_temporary_and_says_when_to_come_back() {
+        let full = || StoreError::Unwritable { fault: WriteFault::Full, source: "".into() };
+        let response = ApiError::from(full()).into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(ApiError::from(full()).row().2, "STORE_FULL");
+        assert_eq!(status(StoreError::ClockBehind { now: 1, last_signed: 2 }), 503);
+    }
+
+    #[test]
+    fn the_callers_mistakes_are_the_callers() {
+        assert_eq!(status(StoreError::NoSuchSize { asked: 2, size: 1 }), 400);
+        assert_eq!(status(VerifyError::Signature), 400);
+        assert_eq!(status(JsonError::TooLarge { size: 2, limit: 1 }), 413);
+    }
+}

@@ -1,0 +1,127 @@
+//! The service's configuration.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// How the attestation service runs. Every field but the directory has a default that lets one try
+/// it; unknown fields are refused when it is read from a file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the log's state and its key are. Created with mode 0700 if it is not there. One
+    /// service at a time may use it.
+    pub data_dir: PathBuf,
+
+    /// Address and port to listen on; 127.0.0.1:3003 by default. Port 0 lets the system choose.
+    /// An address that other machines reach needs [`Config::tls`].
+    #[serde(default = "Config::default_listen")]
+    pub listen: SocketAddr,
+
+    /// Name of the log, `localhost` by default: the bare host name under which clients know the
+    /// service, without scheme, port or path. Signed into every checkpoint, so a log keeps its
+    /// name for ever.
+    #[serde(default = "Config::default_origin")]
+    pub origin: String,
+
+    /// Certificate and key. Without them the service speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
+
+    /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
+    /// can be checked, so nothing can be forged on the way; but whoever is between can read them
+    /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
+    /// network.
+    #[serde(default)]
+    pub insecure_plain_http: bool,
+}
+
+/// Where certificate and key are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// PEM certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// PEM private key, not encrypted.
+    pub key: PathBuf,
+}
+
+impl Config {
+    /// The defaults, with the log in `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: Self::default_listen(),
+            origin: Self::default_origin(),
+            tls: None,
+            insecure_plain_http: false,
+        }
+    }
+
+    fn default_listen() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 3003).into()
+    }
+
+    fn default_origin() -> String {
+        "localhost".to_owned()
+    }
+
+    /// Whether traffic could leave the machine unprotected without anybody having allowed it.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let loopback = self.listen.ip().to_canonical().is_loopback();
+        !loopback && self.tls.is_none() && !self.insecure_plain_http
+    }
+
+    /// Whether the origin is a bare host name.
+    pub(crate) fn has_host_name(&self) -> bool {
+        let is_label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        self.origin.len() <= 253 && self.origin.split('.').all(is_label)
+    }
+
+    /// The log's URL in the trusted root. Verifiers take the origin from it.
+    pub(crate) fn base_url(&self) -> String {
+        let scheme = self.scheme();
+        match self.listen.port() {
+            // Chosen by the system, and another one the next time.
+            0 => format!("{scheme}://{}", self.origin),
+            port => format!("{scheme}://{}:{port}", self.origin),
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_listen_without_tls() {
+        let exposed = |listen: &str| {
+            Config { listen: listen.parse().unwrap(), ..Config::new("x") }.is_exposed()
+        };
+        for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!exposed(listen), "{listen}");
+        }
+        for listen in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(exposed(listen), "{listen}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_a_host_name() {
+        let good =
+            |origin: &str| Config { origin: origin.to_owned(), ..Config::new("x") }.has_host_name();
+        for origin in ["localhost", "log.example", "log-1.example"] {
+            assert!(good(origin), "{origin}");
+        }
+        for origin in ["", ".", "a..b", "a b", "a:1", "http://a", "a/b", "a+b", "a - 1"] {
+            assert!(!good(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The data directory: the log's key, its trusted root, its store.
+//!
+//! ```text
+//! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
+//! <data_dir>/trusted_root.json   what verifiers need; public
+//! <data_dir>/…                   the store's files
+//! ```
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use pkcs8::{LineEnding, SecretDocument};
+
+use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
+use sealwright_store::{Store, StoreError};
+use sealwright_tlog::LogKey;
+
+use super::StartError;
+use super::config::Config;
+use crate::state::signing_time;
+
+pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
+pub(super) const TRUSTED_ROOT_FILE: &str = "trusted_root.json";
+
+/// The store's database. If it is there, a log key was there before it.
+const DATABASE_FILE: &str = "log.db";
+
+const PEM_LABEL: &str = "PRIVATE KEY";
+
+/// An open data directory.
+pub(super) struct Data {
+    pub(super) store: Store,
+    pub(super) log_id: [u8; 32],
+    pub(super) trusted_root_json: String,
+    /// Whether this start made the log's key.
+    pub(super) log_key_created: bool,
+}
+
+/// Opens the data directory at `now` (seconds since 1970); makes what is not there yet.
+pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
+    let dir = config.data_dir.as_path();
+    create_dir(dir)?;
+    let (key, log_key_created) = log_key(dir, &config.origin)?;
+    let store = open_store(dir, &key, now)?;
+    let trusted_root_json = trusted_root(config, &key, &store)?;
+    Ok(Data { store, log_id: key.verifier().log_id(), trusted_root_json, log_key_created })
+}
+
+fn create_dir(dir: &Path) -> Result<(), StartError> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
+        Ok(()) => Ok(()),
+        Err(_) if dir.exists() && !dir.is_dir() => {
+            Err(StartError::NotADirectory { path: dir.to_owned() })
+        }
+        Err(error) => Err(StartError::file(dir, error)),
+    }
+}
+
+/// The log's key, and whether it was made just now.
+fn log_key(dir: &Path, origin: &str) -> Result<(LogKey, bool), StartError> {
+    let path = dir.join(LOG_KEY_FILE);
+    if let Some(key) = read_log_key(&path, origin)? {
+        return Ok((key, false));
+    }
+    // A new key would start a second history; the old one may be in a backup.
+    if dir.join(DATABASE_FILE).exists() {
+        return Err(StartError::LogKeyMissing { path });
+    }
+    let bad = || StartError::LogKey { path: path.clone() };
+    let key = LogKey::generate(origin).map_err(|_| bad())?;
+    let der = key.to_pkcs8_der().map_err(|_| bad())?;
+    let pem = SecretDocument::try_from(der.as_slice())
+        .and_then(|document| document.to_pem(PEM_LABEL, LineEnding::LF))
+        .map_err(|_| bad())?;
+    if write_new(dir, LOG_KEY_FILE, pem.as_bytes(), 0o600)? {
+        return Ok((key, true));
+    }
+    // Another service made one in the meantime; the store's lock decides which of the two runs.
+    Ok((read_log_key(&path, origin)?.ok_or_else(bad)?, false))
+}
+
+fn read_log_key(path: &Path, origin: &str) -> Result<Option<LogKey>, StartError> {
+    let pem = match fs::read_to_string(path) {
+        Ok(pem) => pkcs8::der::zeroize::Zeroizing::new(pem),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StartError::file(path, error)),
+    };
+    let key = match SecretDocument::from_pem(&pem) {
+        Ok((PEM_LABEL, document)) => LogKey::from_pkcs8_der(origin, document.as_bytes()).ok(),
+        _ => None,
+    };
+    Ok(Some(key.ok_or_else(|| StartError::LogKey { path: path.to_owned() })?))
+}
+
+fn open_store(dir: &Path, key: &LogKey, now: u64) -> Result<Store, StartError> {
+    let opened = match Store::open(dir, key.origin(), key, now) {
+        Err(StoreError::ClockBehind { last_signed, .. }) => {
+            Store::open(dir, key.origin(), key, signing_time(now, last_signed))
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| StartError::store(dir, error))
+}
+
+/// The trusted root on disk; written if it is not there.
+///
+/// Its key counts from the time of the first checkpoint with an entry in it, or from now for a new
+/// log: no entry can have an earlier log-signed time.
+fn trusted_root(config: &Config, key: &LogKey, store: &Store) -> Result<String, StartError> {
+    let dir = config.data_dir.as_path();
+    let path = dir.join(TRUSTED_ROOT_FILE);
+    let bad = || StartError::TrustedRoot { path: path.clone() };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let root = TrustedRoot::parse(text.as_bytes()).map_err(|_| bad())?;
+            return root.log(&key.verifier().log_id()).map(|_| text).ok_or_else(bad);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StartError::file(&path, error)),
+    }
+    let first = store.entry(0).map_err(|error| StartError::store(dir, error))?;
+    let checkpoint = first.as_ref().map_or(store.checkpoint(), |entry| &entry.checkpoint);
+    let start = checkpoint.cosigned_at().and_then(|time| Timestamp::from_unix(time).ok());
+    let text = TrustedRoot::of_log(TransparencyLog {
+        base_url: config.base_url(),
+        key: key.verifier().clone(),
+        valid_from: start.ok_or_else(bad)?,
+        valid_until: None,
+    })
+    .to_json();
+    write_new(dir, TRUSTED_ROOT_FILE, text.as_bytes(), 0o644)?;
+    Ok(text)
+}
+
+/// Writes a file completely or not at all, and never over another; says whether it did.
+fn write_new(dir: &Path, name: &str, content: &[u8], mode: u32) -> Result<bool, StartError> {
+    let path = dir.join(name);
+    let write = || -> io::Result<bool> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(dir)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => {}
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(false);
+            }
+            Err(refused) => return Err(refused.error),
+        }
+        File::open(dir)?.sync_all()?;
+        Ok(true)
+    };
+    write().map_err(|error| StartError::file(&path, error))
+}

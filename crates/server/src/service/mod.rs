@@ -1,0 +1,232 @@
+//! The attestation service: takes signed statements, logs them, gives them back with proof.
+//!
+//! | Route | What it answers |
+//! | --- | --- |
+//! | `POST /api/v1/bundles` | logs a bundle; the bundle with its log entry |
+//! | `GET /api/v1/bundles?subject=…` or `?predicateType=…` | bundles, in log order |
+//! | `GET /api/v1/trusted-root` | `trusted_root.json` |
+//! | `GET /api/v1/consistency?old=…` | that the log only grew |
+//! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
+//! | `GET /healthz` | whether it works |
+//!
+//! Whoever submits gets an answer when the entry is durable and published, not before; a process
+//! killed at any moment loses nothing that was answered.
+//!
+//! The log does not judge. It refuses what is malformed or not signed by the key that comes with
+//! it, since nobody could ever use that; whether the signer may say such a thing is asked by those
+//! who verify, against a role binding they trust.
+
+mod bundles;
+mod config;
+mod data;
+mod log;
+mod routes;
+pub(crate) mod sequencer;
+mod start_error;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::state::{State, now};
+use crate::{http, tls};
+
+pub use config::{Config, TlsFiles};
+pub use start_error::StartError;
+
+use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
+use sequencer::Sequencer;
+
+/// What still runs this long after everything has been answered is left behind.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// A service that answers. Dropping it stops it as [`Running::stop`] does.
+///
+/// Not for async code: starting and stopping block.
+pub struct Running {
+    local_addr: SocketAddr,
+    scheme: &'static str,
+    data_dir: PathBuf,
+    trusted_root_json: String,
+    log_key_created: bool,
+    /// The rest; taken out when the service stops.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    runtime: Runtime,
+    /// Dropped to ask the HTTP server to stop.
+    shutdown: oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<()>,
+    sequencer: Sequencer,
+    sequencer_thread: JoinHandle<()>,
+}
+
+/// SIGTERM and SIGINT, caught.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// The sequencer ended by itself, after a panic for instance: the service can only read.
+#[derive(Debug, thiserror::Error)]
+#[error("the service can no longer append to its log")]
+pub struct Broken;
+
+/// Starts the service: when this returns, it answers.
+///
+/// The first start makes the log's key and the trusted root. The key is not encrypted on disk, which
+/// whoever starts the service should say: see [`Running::log_key_created`].
+///
+/// # Errors
+/// [`StartError`].
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    if config.is_exposed() {
+        return Err(StartError::Exposed { listen: config.listen });
+    }
+    if !config.has_host_name() {
+        return Err(StartError::Origin { origin: config.origin.clone() });
+    }
+    let tls = config.tls.as_ref().map(|files| tls::load(&files.certificate, &files.key));
+    let tls = tls.transpose()?;
+    // Before anything is written: a second start by mistake should leave no trace.
+    let (listener, local_addr) = listen(config.listen)?;
+    let data = data::open(config, now())?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(64)
+        .thread_name("service")
+        .build()
+        .map_err(StartError::Threads)?;
+    let listener = {
+        let _runtime = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)
+            .map_err(|source| StartError::Listen { listen: config.listen, source })?
+    };
+    let store = Arc::new(Mutex::new(data.store));
+    let (sequencer, sequencer_thread) =
+        Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
+    let state = State::new(store, sequencer.clone(), data.trusted_root_json.clone(), data.log_id);
+    let (shutdown, asked) = oneshot::channel::<()>();
+    let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
+        let _ = asked.await;
+    }));
+    Ok(Running {
+        local_addr,
+        scheme: config.scheme(),
+        data_dir: config.data_dir.clone(),
+        trusted_root_json: data.trusted_root_json,
+        log_key_created: data.log_key_created,
+        parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread }),
+    })
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let local_addr = listener.local_addr()?;
+        Ok((listener, local_addr))
+    });
+    bound.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { listen: address },
+        _ => StartError::Listen { listen: address, source },
+    })
+}
+
+impl Running {
+    /// The address it listens on, with the port that the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The URL of [`Running::local_addr`].
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.local_addr)
+    }
+
+    /// `trusted_root.json`: what verifiers need. The same at every start.
+    pub fn trusted_root_json(&self) -> &str {
+        &self.trusted_root_json
+    }
+
+    /// Where `trusted_root.json` is.
+    pub fn trusted_root_path(&self) -> PathBuf {
+        self.data_dir.join(TRUSTED_ROOT_FILE)
+    }
+
+    /// Where the log's private key is.
+    pub fn log_key_path(&self) -> PathBuf {
+        self.data_dir.join(LOG_KEY_FILE)
+    }
+
+    /// Whether this start made the log's key.
+    pub fn log_key_created(&self) -> bool {
+        self.log_key_created
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// From now on SIGTERM and SIGINT no longer end the process but come out of
+    /// [`Running::run_until`]. Call it before telling anybody that the service is there.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch_signals(&self) -> io::Result<Signals> {
+        let _runtime = self.parts.as_ref().map(|parts| parts.runtime.enter());
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then stops as [`Running::stop`] does.
+    ///
+    /// # Errors
+    /// [`Broken`] when the service has to stop by itself.
+    pub fn run_until(self, mut signals: Signals) -> Result<(), Broken> {
+        let Some(parts) = &self.parts else { return Ok(()) };
+        let ended = parts.sequencer.clone().ended();
+        let outcome = parts.runtime.block_on(async {
+            tokio::select! {
+                _ = signals.terminate.recv() => Ok(()),
+                _ = signals.interrupt.recv() => Ok(()),
+                () = ended => Err(Broken),
+            }
+        });
+        self.stop();
+        outcome
+    }
+
+    /// Stops accepting, answers what is under way (for up to ten seconds), appends what is queued,
+    /// closes the store.
+    pub fn stop(self) {
+        // See `drop`.
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(parts) = self.parts.take() else { return };
+        let Parts { runtime, shutdown, server, sequencer, sequencer_thread } = parts;
+        drop(shutdown);
+        if let Err(error) = runtime.block_on(server) {
+            tracing::error!(%error, "the HTTP server ended badly");
+        }
+        sequencer.stop();
+        if sequencer_thread.join().is_err() {
+            tracing::error!("the sequencer panicked");
+        }
+        runtime.shutdown_timeout(LAST_WAIT);
+    }
+}

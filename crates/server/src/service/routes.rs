@@ -1,0 +1,39 @@
+//! Every route of the service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+
+use super::{bundles, log};
+use crate::error::ApiError;
+use crate::state::{MAX_BODY, State};
+
+/// A whole request, from the end of its header to the start of the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) fn router(state: State) -> Router {
+    Router::new()
+        .route("/healthz", get(log::health))
+        .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
+        .route("/api/v1/trusted-root", get(log::trusted_root))
+        .route("/api/v1/consistency", get(log::consistency))
+        .route("/api/v2/checkpoint", get(log::checkpoint))
+        .route("/api/v2/tile/{*path}", get(log::tile))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(middleware::from_fn(time_limit))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Arc::new(state))
+}
+
+async fn time_limit(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::Timeout.into_response(),
+    }
+}

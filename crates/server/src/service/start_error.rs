@@ -1,0 +1,212 @@
+//! Why the service does not start, and what to do about it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use sealwright_store::{StoreError, WriteFault};
+
+use crate::tls::TlsError;
+
+/// Why the service does not start. [`StartError::hint`] says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Plain HTTP on an address that other machines reach.
+    #[error("{listen} is reachable from other machines, and there is no TLS certificate")]
+    Exposed {
+        /// The configured address.
+        listen: SocketAddr,
+    },
+    /// The origin is not a bare host name.
+    #[error("the log's name {origin:?} is not a bare host name")]
+    Origin {
+        /// The configured origin.
+        origin: String,
+    },
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// Somebody listens there already.
+    #[error("{listen} is in use")]
+    PortInUse {
+        /// The configured address.
+        listen: SocketAddr,
+    },
+    /// The system refuses to listen there.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The configured address.
+        listen: SocketAddr,
+        /// The error as it was reported.
+        source: io::Error,
+    },
+    /// The data directory is something else.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The configured path.
+        path: PathBuf,
+    },
+    /// The data directory cannot be written to.
+    #[error("cannot write to {}", path.display())]
+    ReadOnly {
+        /// The directory, or a file in it.
+        path: PathBuf,
+    },
+    /// No space is left for the data directory.
+    #[error("no space is left in {}", path.display())]
+    Full {
+        /// The directory, or a file in it.
+        path: PathBuf,
+    },
+    /// Another service uses the data directory.
+    #[error("{} is in use by another service", dir.display())]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Any other trouble with a file.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// The error as it was reported.
+        source: io::Error,
+    },
+    /// There is a log, and its key is gone.
+    #[error("the log has no key: {} is missing", path.display())]
+    LogKeyMissing {
+        /// Where the key should be.
+        path: PathBuf,
+    },
+    /// The key file holds no Ed25519 key in PKCS#8 PEM.
+    #[error("{} is not an Ed25519 private key in PKCS#8 PEM", path.display())]
+    LogKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The log in the directory was signed by another key, or has another name.
+    #[error("{} holds another log: {source}", dir.display())]
+    OtherLog {
+        /// The data directory.
+        dir: PathBuf,
+        /// Which log is there, which was asked for.
+        source: StoreError,
+    },
+    /// The trusted root is not one, or does not have this log in it.
+    #[error("{} is not the trusted root of this log", path.display())]
+    TrustedRoot {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The clock is before the time that the log signed last.
+    #[error("the clock says {now}, which is before {last_signed}, the log's last signature")]
+    ClockBehind {
+        /// The clock, in seconds since 1970.
+        now: u64,
+        /// The log's last signature, in seconds since 1970.
+        last_signed: u64,
+    },
+    /// The database was written by another version of this program.
+    #[error("{} was written by another version: {source}", dir.display())]
+    OtherVersion {
+        /// The data directory.
+        dir: PathBuf,
+        /// The versions.
+        source: StoreError,
+    },
+    /// The log contradicts itself, or is behind what it has published.
+    #[error("the log in {} is damaged: {source}", dir.display())]
+    Corrupt {
+        /// The data directory.
+        dir: PathBuf,
+        /// What does not fit.
+        source: StoreError,
+    },
+    /// The system gives no threads.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
+}
+
+impl StartError {
+    /// What the operator can do next, in one or two sentences.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Exposed { .. } => {
+                "give a TLS certificate and key, or listen on 127.0.0.1; insecure_plain_http \
+                 allows plain HTTP behind a TLS proxy"
+            }
+            Self::Origin { .. } => {
+                "use the host name by which clients reach the service, such as log.example: no \
+                 scheme, port or path"
+            }
+            Self::Tls(_) => "the certificate chain and its unencrypted private key are PEM files",
+            Self::PortInUse { .. } => {
+                "is the service running already? Choose another port, or port 0 for any free one"
+            }
+            Self::Listen { .. } => {
+                "the address must be one of this machine's; ports below 1024 need a privilege"
+            }
+            Self::NotADirectory { .. } => "choose a directory; a new one is created",
+            Self::ReadOnly { .. } => {
+                "the service needs to write there: check the owner, the mode and how it is mounted"
+            }
+            Self::Full { .. } => "free some space; nothing that was acknowledged is lost",
+            Self::Locked { .. } => "stop the other service, or use another data directory",
+            Self::File { .. } => "check that the path exists and who may use it",
+            Self::LogKeyMissing { .. } => {
+                "put the key back from a backup. A log cannot go on with another key; to start a \
+                 new log, use an empty directory"
+            }
+            Self::LogKey { .. } => "put the key back from a backup",
+            Self::OtherLog { .. } => {
+                "a log keeps its name and its key: use those it was started with, or an empty \
+                 directory"
+            }
+            Self::TrustedRoot { .. } => {
+                "remove the file to have it written again from the log's key"
+            }
+            Self::ClockBehind { .. } => {
+                "set the clock right. If the log has signed times in the future, wait for them, or \
+                 start a new log"
+            }
+            Self::OtherVersion { .. } => "use the version of the program that wrote it",
+            Self::Corrupt { .. } => {
+                "do not delete anything. Restore a complete and recent copy of the directory, with \
+                 the service stopped"
+            }
+            Self::Threads(_) => "raise the limit on processes for this user",
+        }
+    }
+
+    /// Sorts an error of the file system.
+    pub(super) fn file(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { path }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            io::ErrorKind::NotADirectory => Self::NotADirectory { path },
+            _ => Self::File { path, source },
+        }
+    }
+
+    /// Sorts an error of the store in `dir`.
+    pub(super) fn store(dir: &Path, error: StoreError) -> Self {
+        let dir = dir.to_owned();
+        match error {
+            StoreError::Locked { dir } => Self::Locked { dir },
+            StoreError::ClockBehind { now, last_signed } => Self::ClockBehind { now, last_signed },
+            StoreError::Unwritable { fault: WriteFault::Full, .. } => Self::Full { path: dir },
+            StoreError::Unwritable { fault: WriteFault::ReadOnly, .. } => {
+                Self::ReadOnly { path: dir }
+            }
+            StoreError::File { path, source } => Self::file(&path, source),
+            StoreError::WrongOrigin { .. } | StoreError::WrongKey { .. } => {
+                Self::OtherLog { dir, source: error }
+            }
+            StoreError::SchemaVersion { .. } => Self::OtherVersion { dir, source: error },
+            _ => Self::Corrupt { dir, source: error },
+        }
+    }
+}

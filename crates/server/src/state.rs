@@ -1,0 +1,126 @@
+//! What the handlers of the attestation service share, and the one place where the clock is read.
+
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use sealwright_store::Store;
+
+use crate::error::ApiError;
+use crate::service::sequencer::Sequencer;
+
+/// The largest body of a request in bytes.
+pub(crate) const MAX_BODY: usize = 16 << 20;
+
+/// Bodies of all requests together, in pieces of [`PIECE`] bytes.
+const BODY_BUDGET: usize = (256 << 20) / PIECE;
+const PIECE: usize = 64 << 10;
+
+/// A clock that was set back by up to this many seconds stands still instead: time servers correct
+/// by so much, and the log may not sign an earlier time than its last.
+const MAX_STEP_BACK_S: u64 = 5;
+
+/// Shared by all handlers.
+pub(crate) struct State {
+    /// Locked for short reads by handlers, always off the async threads; for appending by the
+    /// sequencer alone.
+    pub(crate) store: Arc<Mutex<Store>>,
+    /// The only way to append.
+    pub(crate) sequencer: Sequencer,
+    /// `trusted_root.json` as it is on disk.
+    pub(crate) trusted_root_json: String,
+    /// The log's key id in log entries.
+    pub(crate) log_id: [u8; 32],
+    /// Memory for bodies, taken before a body is read.
+    body_budget: Arc<Semaphore>,
+    /// One place per processor for checking what was submitted.
+    check_places: Arc<Semaphore>,
+}
+
+impl State {
+    pub(crate) fn new(
+        store: Arc<Mutex<Store>>,
+        sequencer: Sequencer,
+        trusted_root_json: String,
+        log_id: [u8; 32],
+    ) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            store,
+            sequencer,
+            trusted_root_json,
+            log_id,
+            body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
+            check_places: Arc::new(Semaphore::new(processors)),
+        }
+    }
+
+    /// Reserves memory for a body of `len` bytes; refuses when too much is under way.
+    pub(crate) fn room_for(&self, len: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let pieces = u32::try_from(len.div_ceil(PIECE)).map_err(|_| ApiError::Busy)?;
+        Arc::clone(&self.body_budget).try_acquire_many_owned(pieces).map_err(|_| ApiError::Busy)
+    }
+
+    /// Runs `check`, which is mostly computing, away from the async threads.
+    pub(crate) async fn check<T: Send + 'static>(
+        &self,
+        check: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place =
+            Arc::clone(&self.check_places).acquire_owned().await.map_err(|_| ApiError::Stopping)?;
+        blocking(move || {
+            // Held to the end of the work, also when the client has gone.
+            let _place = place;
+            check()
+        })
+        .await
+    }
+
+    /// Runs `read` on the store, away from the async threads.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || match store.lock() {
+            Ok(store) => read(&store),
+            Err(_) => Err(ApiError::Internal { what: "a thread panicked while it held the store" }),
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_cancelled() => Err(ApiError::Stopping),
+        Err(_) => Err(ApiError::Internal { what: "a blocking task panicked" }),
+    }
+}
+
+/// The time in seconds since 1970; 0 if the clock is before that.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The time to sign with at `now`, when the last signature was at `last_signed`.
+pub(crate) fn signing_time(now: u64, last_signed: u64) -> u64 {
+    if last_signed.saturating_sub(now) <= MAX_STEP_BACK_S { now.max(last_signed) } else { now }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_steps_back_stand_still() {
+        assert_eq!(signing_time(100, 90), 100);
+        assert_eq!(signing_time(100, 100), 100);
+        assert_eq!(signing_time(95, 100), 100);
+        // The store refuses this one.
+        assert_eq!(signing_time(94, 100), 94);
+    }
+}
