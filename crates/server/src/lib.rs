@@ -6,8 +6,14 @@
 //! | Module | What it is |
 //! | --- | --- |
 //! | [`admission`] | the webhook: may this pod run this model? |
+//! | [`service`] | the log, and the statements by subject |
+//! | [`client`] | the service, seen from the command line and from admission |
 //! | [`http`], [`tls`] | how every surface is served |
 
 pub mod admission;
+pub mod client;
+mod error;
 pub mod http;
+pub mod service;
+mod state;
 pub mod tls;
