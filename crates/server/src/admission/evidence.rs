@@ -9,53 +9,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use sealwright_attest::{Bundle, RoleBinding, Timestamp, TrustedRoot, Verified, verify};
+use sealwright_attest::{RoleBinding, Timestamp, TrustedRoot, Verified, verify};
 use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
-use sealwright_tlog::{ConsistencyProof, Hash, verify_checkpoint};
+use sealwright_tlog::{Hash, verify_checkpoint};
 
 use super::code;
 use super::scope::Denial;
+use super::source::{EvidenceSource, SourceError};
 use super::text;
-
-/// Where statements and checkpoints come from. Calls block; each must return within the deadline
-/// of admission.
-pub trait EvidenceSource: Send + Sync {
-    /// Every statement that has this model digest among its subjects or in its OMS resources.
-    ///
-    /// # Errors
-    /// [`SourceError`]; an empty list only says that there is nothing.
-    fn statements_about(&self, model: &Sha256) -> Result<Vec<Bundle>, SourceError>;
-
-    /// The log's newest checkpoint, a signed note.
-    ///
-    /// # Errors
-    /// [`SourceError`].
-    fn checkpoint(&self) -> Result<Vec<u8>, SourceError>;
-
-    /// Proof that the log's current tree continues the one of `old_size` leaves.
-    ///
-    /// # Errors
-    /// [`SourceError`].
-    fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError>;
-}
-
-/// Why the service gave no answer that can be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SourceError {
-    /// No connection, or none in time.
-    #[error("the attestation service cannot be reached: {reason}")]
-    Unreachable {
-        /// What the network said.
-        reason: String,
-    },
-    /// An answer with an error status, or one that is not well-formed.
-    #[error("the attestation service's answer cannot be used: {reason}")]
-    Answer {
-        /// What is wrong with it.
-        reason: String,
-    },
-}
 
 /// Everything that a decision about one model rests on.
 #[derive(Debug)]
@@ -99,7 +61,10 @@ pub(crate) fn gather(
 ) -> Result<Evidence, Denial> {
     let mut log = memory.current(source, root)?;
     let (mut verified, mut ignored) = (Vec::new(), Vec::new());
-    for bundle in source.statements_about(model)? {
+    let mut bundles = source.statements_about(model)?;
+    // Those about this model come twice; policy counts what is the same once.
+    bundles.extend(source.revocations()?);
+    for bundle in bundles {
         match verify(&bundle, roles, root) {
             Ok(statement) if statement.logged().origin() == log.origin => verified.push(statement),
             Ok(_) => ignored.push(format!("OTHER_LOG: logged elsewhere than in {}", log.origin)),

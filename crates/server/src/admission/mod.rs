@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `review` | reads `AdmissionReview` requests, writes responses |
 //! | `scope`, `pod` | which requests are judged, and what the pod names |
-//! | `evidence` | statements and checkpoints, verified |
+//! | `source`, `evidence` | statements and checkpoints: fetched, verified |
 //! | `admit` | puts it together: request in, decision out |
 //! | `record` | the decisions file |
 //! | `config`, `routes` | files into values, sockets into calls |
@@ -31,14 +31,15 @@ mod record;
 mod review;
 mod routes;
 mod scope;
+mod source;
 mod text;
 
 pub use admit::Admission;
 pub use config::{Config, ConfigError};
-pub use evidence::{EvidenceSource, SourceError};
 pub use pod::{InvalidModelReference, MODEL_ANNOTATION, ModelReference};
 pub use review::MAX_REVIEW_SIZE;
 pub use routes::router;
+pub use source::{EvidenceSource, SourceError};
 
 /// The codes that the webhook itself denies with; others are the policy's.
 pub mod code {

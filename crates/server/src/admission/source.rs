@@ -1,0 +1,88 @@
+//! Where evidence comes from: a trait, so that deciding needs no sockets, and the attestation
+//! service behind it.
+
+use std::error::Error as _;
+
+use sealwright_attest::{Bundle, predicate};
+use sealwright_manifest::Sha256;
+use sealwright_tlog::ConsistencyProof;
+
+use crate::client::{ClientError, ServiceClient};
+
+/// Where statements and checkpoints come from. Nothing that comes is believed unverified. Calls
+/// block; each returns in bounded time.
+pub trait EvidenceSource: Send + Sync {
+    /// Every statement about this model digest: by a subject, or by its OMS resources.
+    ///
+    /// # Errors
+    /// [`SourceError`]; an empty list only says that there is nothing.
+    fn statements_about(&self, model: &Sha256) -> Result<Vec<Bundle>, SourceError>;
+
+    /// Every revocation, whatever it is about: one of a signer reaches all models.
+    ///
+    /// # Errors
+    /// [`SourceError`]; an empty list only says that there is nothing.
+    fn revocations(&self) -> Result<Vec<Bundle>, SourceError>;
+
+    /// The log's newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    fn checkpoint(&self) -> Result<Vec<u8>, SourceError>;
+
+    /// Proof that the log's current tree continues the one of `old_size` leaves.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError>;
+}
+
+/// Why the service gave no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// No connection, or none in time.
+    #[error("the attestation service cannot be reached: {reason}")]
+    Unreachable {
+        /// What the network said.
+        reason: String,
+    },
+    /// An answer with an error status, or one that is not well-formed.
+    #[error("the attestation service's answer cannot be used: {reason}")]
+    Answer {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl EvidenceSource for ServiceClient {
+    fn statements_about(&self, model: &Sha256) -> Result<Vec<Bundle>, SourceError> {
+        Ok(self.statements_about(&model.to_string())?)
+    }
+
+    fn revocations(&self) -> Result<Vec<Bundle>, SourceError> {
+        Ok(self.statements_of_type(predicate::REVOCATION)?)
+    }
+
+    fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
+        Ok(self.checkpoint()?)
+    }
+
+    fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError> {
+        Ok(self.consistency(old_size)?.proof)
+    }
+}
+
+impl From<ClientError> for SourceError {
+    fn from(error: ClientError) -> Self {
+        let reason = match error.source() {
+            Some(cause) if !error.to_string().contains(&cause.to_string()) => {
+                format!("{error}: {cause}")
+            }
+            _ => error.to_string(),
+        };
+        match error {
+            ClientError::Unreachable { .. } => SourceError::Unreachable { reason },
+            _ => SourceError::Answer { reason },
+        }
+    }
+}

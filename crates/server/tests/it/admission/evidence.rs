@@ -1,0 +1,192 @@
+//! What the attestation service says, and what is believed of it.
+
+use sealwright_attest::Timestamp;
+use sealwright_server::admission::SourceError;
+
+use serde_json::json;
+
+use super::{Answer, Scene};
+use crate::world::{MemoryLog, approval, model, other_subject, revocation, sign_with, signature};
+
+fn ask(scene: &Scene) -> Answer {
+    scene.ask(&scene.pod())
+}
+
+#[test]
+fn each_missing_statement_has_its_violation() {
+    for (index, code) in [
+        (0, "SIGNATURE_MISSING"),
+        (1, "GATE_MISSING"),
+        (2, "APPROVAL_MISSING"),
+        (3, "APPROVAL_MISSING"),
+    ] {
+        let scene = Scene::approved();
+        scene.service.state().statements.remove(index);
+        assert_eq!(ask(&scene).codes, code);
+    }
+}
+
+#[test]
+fn a_rejection_or_a_revocation_takes_the_permission_away() {
+    let scene = Scene::approved();
+    assert!(ask(&scene).allowed);
+    let rejection = approval(&scene.model, "compliance", "REJECTED", scene.now);
+    scene.service.log(&scene.people.officer, &rejection);
+    assert_eq!(ask(&scene).codes, "REJECTED");
+    scene.service.log(&scene.people.lead, &revocation(&scene.model, "security", scene.now));
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "MODEL_REVOKED,REJECTED");
+    assert!(answer.message.contains("\nMODEL_REVOKED: "), "{answer:#?}");
+}
+
+#[test]
+fn statements_that_do_not_verify_count_for_nothing_and_are_named() {
+    let scene = Scene::approved();
+    let statement = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    scene.service.state().statements.truncate(3);
+    // By somebody in no role, and by the right person but in no log.
+    scene.service.log(&scene.people.stranger, &statement);
+    let unlogged = sign_with(&scene.people.officer, &statement);
+    scene.service.state().statements.push(unlogged);
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "APPROVAL_MISSING");
+    assert!(answer.message.contains("\nignored: UNKNOWN_SIGNER: no principal"), "{answer:#?}");
+    assert!(answer.message.contains("\nignored: NOT_LOGGED: "), "{answer:#?}");
+    assert_eq!(scene.records()[0]["ignored"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn statements_about_other_models_count_for_nothing() {
+    let scene = Scene::approved();
+    scene.service.state().statements.remove(0);
+    scene.service.log(&scene.people.trainer, &signature(&model("other weights")));
+    let mut stray = approval(&scene.model, "compliance", "REJECTED", scene.now);
+    stray.subject = other_subject();
+    scene.service.log(&scene.people.officer, &stray);
+    assert_eq!(ask(&scene).codes, "SIGNATURE_MISSING");
+}
+
+#[test]
+fn a_revoked_signer_is_revoked_for_every_model() {
+    let scene = Scene::approved();
+    let mut recall = revocation(&scene.model, "lead-data-scientist", scene.now);
+    recall.subject = other_subject();
+    recall.predicate["target"] = json!({"signer": "compliance-officer@loans.example"});
+    let mut state = scene.service.state();
+    let bundle = sign_with(&scene.people.lead, &recall);
+    let bundle = state.log.append(bundle, &scene.people.lead);
+    state.revocations.push(bundle);
+    drop(state);
+    assert_eq!(ask(&scene).codes, "APPROVAL_MISSING");
+}
+
+#[test]
+fn no_service_no_permission() {
+    let scene = Scene::approved();
+    let reason = "connection refused".to_owned();
+    scene.service.state().fault = Some(SourceError::Unreachable { reason });
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "SERVICE_UNREACHABLE");
+    assert!(answer.message.contains("connection refused"), "{answer:#?}");
+    assert!(scene.admission.ready().unwrap_err().starts_with("SERVICE_UNREACHABLE: "));
+    let reason = "HTTP status 500".to_owned();
+    scene.service.state().fault = Some(SourceError::Answer { reason });
+    assert_eq!(ask(&scene).codes, "SERVICE_ANSWER");
+    scene.service.state().fault = None;
+    assert!(ask(&scene).allowed);
+    assert_eq!(scene.admission.ready(), Ok(()));
+}
+
+#[test]
+fn an_old_view_of_the_log_is_not_enough() {
+    let scene = Scene::approved();
+    let earlier = Timestamp::from_unix(scene.now.unix() - 2 * 3600).unwrap();
+    scene.service.state().log.set_time(earlier);
+    assert_eq!(ask(&scene).codes, "LOG_STALE");
+}
+
+#[test]
+fn a_checkpoint_must_be_of_the_trusted_log() {
+    let scene = Scene::approved();
+    let other = MemoryLog::new(scene.now);
+    scene.service.state().checkpoint = Some(other.checkpoint());
+    assert_eq!(ask(&scene).codes, "LOG_CHECKPOINT_INVALID");
+    scene.service.state().checkpoint = Some(b"nonsense".to_vec());
+    assert_eq!(ask(&scene).codes, "LOG_CHECKPOINT_INVALID");
+    // The log's own signature, but without its time.
+    let own = String::from_utf8(scene.service.state().log.checkpoint()).unwrap();
+    let (plain, _) = own.trim_end().rsplit_once('\n').unwrap();
+    scene.service.state().checkpoint = Some(format!("{plain}\n").into_bytes());
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "LOG_CHECKPOINT_INVALID");
+    assert!(answer.message.contains("no log-signed time"), "{answer:#?}");
+}
+
+#[test]
+fn the_log_may_grow_but_not_go_back() {
+    let scene = Scene::approved();
+    let before = scene.service.state().log.clone();
+    assert!(ask(&scene).allowed);
+    scene.service.state().log.append_other();
+    assert!(ask(&scene).allowed);
+    let shown = before.checkpoint();
+    scene.service.state().checkpoint = Some(shown);
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "LOG_ROLLED_BACK");
+    assert!(answer.message.contains("shows 4 entries"), "{answer:#?}");
+    scene.service.state().checkpoint = None;
+    assert!(ask(&scene).allowed);
+}
+
+#[test]
+fn a_statement_from_a_larger_tree_betrays_an_old_checkpoint() {
+    let scene = Scene::approved();
+    let before = scene.service.state().log.checkpoint();
+    let again = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    scene.service.log(&scene.people.officer, &again);
+    // Nothing is remembered yet: the statement itself is the witness.
+    scene.service.state().checkpoint = Some(before);
+    assert_eq!(ask(&scene).codes, "LOG_ROLLED_BACK");
+}
+
+#[test]
+fn a_log_with_two_histories_is_found_out() {
+    let scene = Scene::approved();
+    let mut fork = scene.service.state().log.clone();
+    assert!(ask(&scene).allowed);
+    // The same size with another root, seen once before.
+    scene.service.log(&scene.people.lead, &signature(&model("other weights")));
+    assert!(ask(&scene).allowed);
+    fork.append_other();
+    scene.service.state().checkpoint = Some(fork.checkpoint());
+    assert_eq!(ask(&scene).codes, "LOG_ROLLED_BACK");
+    // A larger one that does not continue what was seen.
+    fork.append_other();
+    scene.service.state().checkpoint = Some(fork.checkpoint());
+    scene.service.state().proof = Some(fork.consistency(5));
+    assert_eq!(ask(&scene).codes, "LOG_INCONSISTENT");
+    // A proof of something else.
+    scene.service.state().proof = Some(fork.consistency(3));
+    assert_eq!(ask(&scene).codes, "LOG_INCONSISTENT");
+}
+
+#[test]
+fn two_trees_of_one_size_are_found_out_without_memory() {
+    let scene = Scene::approved();
+    let mut fork = scene.service.state().log.clone();
+    let again = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    scene.service.log(&scene.people.officer, &again);
+    fork.append_other();
+    scene.service.state().checkpoint = Some(fork.checkpoint());
+    assert_eq!(ask(&scene).codes, "LOG_INCONSISTENT");
+}
+
+#[test]
+fn a_log_that_grows_between_two_questions_is_no_fault() {
+    let scene = Scene::approved();
+    assert!(ask(&scene).allowed);
+    scene.service.state().log.append_other();
+    scene.service.state().before_proof = Some(MemoryLog::append_other);
+    assert!(ask(&scene).allowed);
+    assert_eq!(scene.records()[1]["log"]["treeSize"], scene.service.state().log.size());
+}
