@@ -1,0 +1,41 @@
+//! Verified statements and a request in, a [`Verdict`] out.
+//!
+//! The rules are written in Rego and come as a [`Policy`]: a flat folder of
+//! `.rego` files and one `data.json`. Everything that needs cryptography (the
+//! signature, the log proof, the binding of a signer to its roles, the schema of
+//! a predicate) has been checked before: [`decide`] takes
+//! [`sealwright_attest::Verified`] and nothing else.
+//!
+//! Three things always hold:
+//!
+//! - **Whatever is not a clear "allow" is a deny.** An error, a time-out, a panic of
+//!   the engine, an undefined or ill-formed answer, and an "allow" that comes with
+//!   violations, each become a deny with a stable code (see [`code`]).
+//! - **A decision replays.** The time of the decision is part of its input; builtins
+//!   that read a clock, the network, the host or a random source are refused when a
+//!   policy is loaded; the verdict carries the input and the digest of the policy,
+//!   and [`replay`] gives the same answer again.
+//! - **A verdict has a reason.** A deny names at least one violation with a code, the
+//!   control it belongs to, and a sentence that says how to mend it.
+//!
+//! The engine is `regorus`' interpreter. Its virtual machine gives wrong answers for
+//! partial rules with variable keys and is not compiled in.
+
+mod builtins;
+mod decide;
+mod engine;
+mod error;
+mod files;
+mod input;
+mod policy;
+mod scan;
+mod verdict;
+
+pub use decide::{LogView, Request, decide, replay};
+pub use error::PolicyError;
+pub use input::{
+    Attestation, DecisionInput, Evaluation, LogEntry, LogInput, Model, ModelDigest, Refused,
+    RequestInput, SignerInput,
+};
+pub use policy::{Policy, TestOutcome};
+pub use verdict::{Outcome, VSA_TYPE, Verdict, Violation, code};

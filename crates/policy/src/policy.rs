@@ -1,0 +1,170 @@
+//! A loaded policy.
+
+use std::fmt;
+use std::path::Path;
+
+use regorus::Engine;
+use serde_json::Value;
+
+use crate::engine::{self, Failure};
+use crate::error::PolicyError;
+use crate::files::{self, Files};
+use crate::scan;
+
+/// The rule that callers read.
+pub(crate) const DECISION: &str = "data.sealwright.main.decision";
+
+/// Rego files and their data, checked and compiled. Cheap to share between threads;
+/// every decision works on a copy of the engine.
+pub struct Policy {
+    engine: Engine,
+    files: Files,
+    data: Value,
+    digest: String,
+}
+
+/// What became of one `test_*` rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestOutcome {
+    /// The full path of the rule, for instance `data.sealwright.main_test.test_good`.
+    pub name: String,
+    /// True if the rule is defined and exactly `true`.
+    pub passed: bool,
+    /// Why it did not pass, where the engine can say.
+    pub detail: Option<String>,
+}
+
+impl Policy {
+    /// How many files a policy may have, tests included.
+    pub const MAX_FILES: usize = files::MAX_FILES;
+    /// The largest size of one file in bytes.
+    pub const MAX_FILE_BYTES: usize = files::MAX_FILE_BYTES;
+    /// The largest size of all files together in bytes.
+    pub const MAX_TOTAL_BYTES: usize = files::MAX_TOTAL_BYTES;
+    /// How many rules a policy may have, tests included. It bounds how deep a chain of
+    /// rules can take the stack.
+    pub const MAX_RULES: usize = 1000;
+
+    /// Loads the policy in the folder `dir`: its `.rego` files and its `data.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] if a file cannot be read, is too large or is not valid, if the
+    /// policy calls something it may not, or if it has no decision.
+    pub fn load(dir: &Path) -> Result<Self, PolicyError> {
+        Self::from_parts(Files::read(dir)?)
+    }
+
+    /// Loads a policy from files in memory, as pairs of name and content.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::load`].
+    pub fn from_files<N, B>(files: impl IntoIterator<Item = (N, B)>) -> Result<Self, PolicyError>
+    where
+        N: Into<String>,
+        B: Into<Vec<u8>>,
+    {
+        Self::from_parts(Files::from_pairs(
+            files.into_iter().map(|(name, bytes)| (name.into(), bytes.into())),
+        )?)
+    }
+
+    /// SHA-256, in lower-case hex, over names, lengths and bytes of the files that
+    /// decide: all `.rego` files that are not tests, and `data.json`.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What a VSA may claim when this policy passed: the names under
+    /// `sealwright.config.verified_levels` in `data.json`, or
+    /// `SEALWRIGHT_POLICY_PASSED`. Names that start with `SLSA_` are not this policy's
+    /// to give (SLSA VSA v1, `SlsaResult`), nor is `FAILED`.
+    #[must_use]
+    pub fn verified_levels(&self) -> Vec<String> {
+        let named = self.data.pointer("/sealwright/config/verified_levels");
+        let levels: Vec<String> = named
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|level| !level.starts_with("SLSA_") && *level != "FAILED")
+            .map(str::to_owned)
+            .collect();
+        if levels.is_empty() { vec![String::from("SEALWRIGHT_POLICY_PASSED")] } else { levels }
+    }
+
+    /// Runs every `test_*` rule of the `*_test.rego` files, sorted by file and in the
+    /// order they are written. Empty if there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] if the test files are not valid together with the policy.
+    pub fn run_tests(&self) -> Result<Vec<TestOutcome>, PolicyError> {
+        let tests = self.files.test_modules()?;
+        let mut modules = self.files.modules()?;
+        modules.extend(&tests);
+        let mut engine = checked_engine(&modules, &self.data)?;
+        let rules: Vec<String> = engine
+            .get_modules()
+            .iter()
+            .skip(modules.len() - tests.len())
+            .flat_map(|module| scan::rules_with_prefix(module, "test_"))
+            .collect();
+        Ok(rules.into_iter().map(|rule| run_test(&engine, rule)).collect())
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    #[cfg(test)]
+    pub(crate) fn data(&self) -> &Value {
+        &self.data
+    }
+
+    fn from_parts(files: Files) -> Result<Self, PolicyError> {
+        let data = files.data()?;
+        let engine = checked_engine(&files.modules()?, &data)?;
+        let digest = files.digest();
+        Ok(Self { engine, files, data, digest })
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Policy").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+fn checked_engine(modules: &[(&str, &str)], data: &Value) -> Result<Engine, PolicyError> {
+    let mut engine = engine::build(modules, data)?;
+    let parsed = engine.get_modules();
+    scan::check(parsed, Policy::MAX_RULES)?;
+    if !scan::declares(parsed, "data.sealwright.main", "decision") {
+        return Err(PolicyError::NoDecision);
+    }
+    for package in scan::packages(parsed)? {
+        let inside = package.iter().try_fold(data, |value, part| value.get(part));
+        if inside.is_some() {
+            let package = format!("data.{}", package.join("."));
+            return Err(PolicyError::DataShadowsPackage { package });
+        }
+    }
+    engine::prepare(&mut engine, DECISION)?;
+    Ok(engine)
+}
+
+fn run_test(engine: &Engine, rule: String) -> TestOutcome {
+    let result = engine::evaluate(engine, &rule, "{}", engine::TEST_LIMIT);
+    let detail = match &result {
+        Ok(Value::Bool(true)) => None,
+        Ok(value) => Some(format!("it is {value}")),
+        Err(Failure::Undefined) => Some(String::from("it is undefined")),
+        Err(Failure::Timeout) => Some(String::from("it took too long")),
+        Err(Failure::Panic) => Some(String::from("the engine panicked")),
+        Err(Failure::Error(message)) => Some(message.clone()),
+    };
+    TestOutcome { name: rule, passed: detail.is_none(), detail }
+}

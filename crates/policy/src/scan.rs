@@ -1,0 +1,383 @@
+//! What a policy may not contain, found in its syntax tree.
+//!
+//! The tree and not the text, so that a comment or a string that mentions
+//! `http.send` changes nothing, and `http["send"]` is still a call of it.
+//!
+//! The engine looks a function up only when the call is evaluated, and it does not
+//! notice a function that calls itself until the stack is gone; both are refused
+//! here, when the policy is loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleBody, RuleHead, Span};
+
+use crate::builtins;
+use crate::error::PolicyError;
+
+/// Checks all modules of one engine together.
+pub(crate) fn check(modules: &[Ref<Module>], max_rules: usize) -> Result<(), PolicyError> {
+    if modules.iter().map(|module| module.policy.len()).sum::<usize>() > max_rules {
+        return Err(PolicyError::TooManyRules { limit: max_rules });
+    }
+    let declared = Declared::of(modules)?;
+    let mut calls = BTreeMap::<String, BTreeSet<String>>::new();
+    for module in modules {
+        let scope = Scope::of(module)?;
+        for rule in &module.policy {
+            let called = check_rule(rule, &scope, &declared)?;
+            if let Some(head) = function_head(rule) {
+                let function = format!("{}.{}", scope.package, path_of(head)?);
+                calls.entry(function).or_default().extend(called);
+            }
+        }
+    }
+    check_recursion(&calls)
+}
+
+/// True if some module declares the rule `name` (one component) in `package`
+/// (dotted, with its leading `data`).
+pub(crate) fn declares(modules: &[Ref<Module>], package: &str, name: &str) -> bool {
+    modules.iter().any(|module| {
+        Scope::of(module).is_ok_and(|scope| scope.package == package)
+            && module.policy.iter().any(|rule| rule_name(rule).is_some_and(|found| found == name))
+    })
+}
+
+/// Dotted names of the rules of one module whose name starts with `prefix`, in the
+/// order of the file.
+pub(crate) fn rules_with_prefix(module: &Module, prefix: &str) -> Vec<String> {
+    let Ok(scope) = Scope::of(module) else { return Vec::new() };
+    let mut names = Vec::new();
+    for rule in &module.policy {
+        let Some(name) = rule_name(rule).filter(|name| name.starts_with(prefix)) else { continue };
+        let path = format!("{}.{name}", scope.package);
+        if !names.contains(&path) {
+            names.push(path);
+        }
+    }
+    names
+}
+
+/// The packages of `modules` as component lists, without the leading `data`.
+pub(crate) fn packages(modules: &[Ref<Module>]) -> Result<BTreeSet<Vec<String>>, PolicyError> {
+    modules
+        .iter()
+        .map(|module| {
+            let parts = components(&module.package.refr);
+            parts.ok_or_else(|| computed(module.package.refr.span()))
+        })
+        .collect()
+}
+
+/// Every function the modules declare, by its full dotted path.
+struct Declared(BTreeSet<String>);
+
+impl Declared {
+    fn of(modules: &[Ref<Module>]) -> Result<Self, PolicyError> {
+        let mut functions = BTreeSet::new();
+        for module in modules {
+            let package = Scope::of(module)?.package;
+            for head in module.policy.iter().filter_map(function_head) {
+                functions.insert(format!("{package}.{}", path_of(head)?));
+            }
+        }
+        Ok(Self(functions))
+    }
+}
+
+/// What names mean inside one module.
+struct Scope {
+    /// `data.` and the package, dotted.
+    package: String,
+    /// Import alias to dotted path.
+    imports: BTreeMap<String, String>,
+}
+
+impl Scope {
+    fn of(module: &Module) -> Result<Self, PolicyError> {
+        let mut imports = BTreeMap::new();
+        for import in &module.imports {
+            let parts = components(&import.refr).ok_or_else(|| computed(&import.span))?;
+            let alias = match (&import.r#as, parts.last()) {
+                (Some(alias), _) => alias.text().to_owned(),
+                (None, Some(last)) => last.clone(),
+                (None, None) => continue,
+            };
+            imports.insert(alias, parts.join("."));
+        }
+        Ok(Self { package: format!("data.{}", path_of(&module.package.refr)?), imports })
+    }
+
+    /// The declared function that `parts` calls, if it is one.
+    fn resolve(&self, parts: &[String], declared: &Declared) -> Option<String> {
+        let (root, rest) = parts.split_first()?;
+        let joined = |base: &str| {
+            let mut path = base.to_owned();
+            for part in rest {
+                path.push('.');
+                path.push_str(part);
+            }
+            path
+        };
+        let local = joined(&format!("{}.{root}", self.package));
+        let imported = self.imports.get(root).map(|target| joined(target));
+        let absolute = (root == "data").then(|| joined(root));
+        [imported, Some(local), absolute]
+            .into_iter()
+            .flatten()
+            .find(|path| declared.0.contains(path))
+    }
+}
+
+/// Checks one rule and gives the functions of this policy that it calls.
+fn check_rule(
+    rule: &Rule,
+    scope: &Scope,
+    declared: &Declared,
+) -> Result<BTreeSet<String>, PolicyError> {
+    let mut walk = Walk { exprs: Vec::new(), queries: Vec::new() };
+    walk.rule(rule);
+    let mut called = BTreeSet::new();
+    loop {
+        if let Some(expr) = walk.exprs.pop() {
+            if let Expr::Call { span, fcn, .. } = expr {
+                let parts = components(fcn).ok_or_else(|| computed(span))?;
+                called.extend(check_call(&parts, span, scope, declared)?);
+            }
+            walk.children(expr);
+        } else if let Some(query) = walk.queries.pop() {
+            for statement in &query.stmts {
+                walk.literal(&statement.literal);
+                for with in &statement.with_mods {
+                    // `with f as time.now_ns` makes every call of `f` one of the builtin.
+                    called.extend(check_with(&with.refr, scope, declared)?);
+                    called.extend(check_with(&with.r#as, scope, declared)?);
+                    walk.exprs.push(&with.r#as);
+                }
+            }
+        } else {
+            return Ok(called);
+        }
+    }
+}
+
+fn check_call(
+    parts: &[String],
+    span: &Span,
+    scope: &Scope,
+    declared: &Declared,
+) -> Result<Option<String>, PolicyError> {
+    let path = parts.join(".");
+    let (name, line) = (span.source.get_path().clone(), span.line);
+    // First, whatever the policy itself declares under such a name.
+    if builtins::is_unreplayable(&path) {
+        return Err(PolicyError::UnreplayableBuiltin { name, line, builtin: path });
+    }
+    match scope.resolve(parts, declared) {
+        Some(function) => Ok(Some(function)),
+        None if builtins::is_allowed(&path) => Ok(None),
+        None => Err(PolicyError::UnknownFunction { name, line, function: path }),
+    }
+}
+
+/// A reference on either side of `with` names a document, a value or a function.
+fn check_with(
+    expr: &Expr,
+    scope: &Scope,
+    declared: &Declared,
+) -> Result<Option<String>, PolicyError> {
+    let Some(parts) = components(expr) else { return Ok(None) };
+    let path = parts.join(".");
+    if builtins::exists(&path) || builtins::is_unreplayable(&path) {
+        return check_call(&parts, expr.span(), scope, declared);
+    }
+    Ok(scope.resolve(&parts, declared))
+}
+
+fn check_recursion(calls: &BTreeMap<String, BTreeSet<String>>) -> Result<(), PolicyError> {
+    // Peel off functions that call nothing that is left; what remains is on a circle
+    // or leads into one.
+    let mut left: BTreeMap<&str, BTreeSet<&str>> = calls
+        .iter()
+        .map(|(name, called)| (name.as_str(), called.iter().map(String::as_str).collect()))
+        .collect();
+    loop {
+        let done: Vec<&str> = left
+            .iter()
+            .filter(|(_, called)| called.iter().all(|name| !left.contains_key(name)))
+            .map(|(name, _)| *name)
+            .collect();
+        if done.is_empty() {
+            break;
+        }
+        for name in done {
+            left.remove(name);
+        }
+    }
+    match left.keys().next() {
+        None => Ok(()),
+        Some(function) => Err(PolicyError::Recursion { function: (*function).to_owned() }),
+    }
+}
+
+/// Pending nodes. An explicit stack: a chain of references may be as long as a file.
+struct Walk<'a> {
+    exprs: Vec<&'a Expr>,
+    queries: Vec<&'a Query>,
+}
+
+impl<'a> Walk<'a> {
+    fn rule(&mut self, rule: &'a Rule) {
+        match rule {
+            Rule::Spec { head, bodies, .. } => {
+                self.head(head);
+                bodies.iter().for_each(|body| self.body(body));
+            }
+            Rule::Default { refr, args, value, .. } => {
+                self.exprs.push(refr);
+                self.exprs.extend(args.iter().map(AsRef::as_ref));
+                self.exprs.push(value);
+            }
+        }
+    }
+
+    fn head(&mut self, head: &'a RuleHead) {
+        let (refr, args, assign): (_, &'a [Ref<Expr>], _) = match head {
+            RuleHead::Compr { refr, assign, .. } => (refr, &[], assign.as_ref()),
+            RuleHead::Func { refr, args, assign, .. } => (refr, args, assign.as_ref()),
+            RuleHead::Set { refr, key, .. } => {
+                self.exprs.extend(key.iter().map(AsRef::as_ref));
+                (refr, &[], None)
+            }
+        };
+        self.exprs.push(refr);
+        self.exprs.extend(args.iter().map(AsRef::as_ref));
+        self.exprs.extend(assign.map(|assign| assign.value.as_ref()));
+    }
+
+    fn body(&mut self, body: &'a RuleBody) {
+        self.exprs.extend(body.assign.iter().map(|assign| assign.value.as_ref()));
+        self.queries.push(&body.query);
+    }
+
+    fn literal(&mut self, literal: &'a Literal) {
+        match literal {
+            Literal::SomeVars { .. } => {}
+            Literal::SomeIn { key, value, collection, .. } => {
+                self.exprs.extend(key.iter().map(AsRef::as_ref));
+                self.exprs.extend([value.as_ref(), collection.as_ref()]);
+            }
+            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.exprs.push(expr),
+            Literal::Every { domain, query, .. } => {
+                self.exprs.push(domain);
+                self.queries.push(query);
+            }
+        }
+    }
+
+    fn children(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. }
+            | Expr::Var { .. } => {}
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                self.exprs.extend(items.iter().map(AsRef::as_ref));
+            }
+            Expr::Object { fields, .. } => {
+                for (_, key, value) in fields {
+                    self.exprs.extend([key.as_ref(), value.as_ref()]);
+                }
+            }
+            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
+                self.exprs.push(term);
+                self.queries.push(query);
+            }
+            Expr::ObjectCompr { key, value, query, .. } => {
+                self.exprs.extend([key.as_ref(), value.as_ref()]);
+                self.queries.push(query);
+            }
+            Expr::Call { fcn, params, .. } => {
+                self.exprs.push(fcn);
+                self.exprs.extend(params.iter().map(AsRef::as_ref));
+            }
+            Expr::UnaryExpr { expr, .. } => self.exprs.push(expr),
+            Expr::RefDot { refr, .. } => self.exprs.push(refr),
+            Expr::RefBrack { refr, index, .. } => {
+                self.exprs.extend([refr.as_ref(), index.as_ref()]);
+            }
+            Expr::BinExpr { lhs, rhs, .. }
+            | Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. }
+            | Expr::AssignExpr { lhs, rhs, .. } => {
+                self.exprs.extend([lhs.as_ref(), rhs.as_ref()]);
+            }
+            Expr::Membership { key, value, collection, .. } => {
+                self.exprs.extend(key.iter().map(AsRef::as_ref));
+                self.exprs.extend([value.as_ref(), collection.as_ref()]);
+            }
+        }
+    }
+}
+
+/// The components of a reference that is made of names and string keys only.
+fn components(expr: &Expr) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut next = expr;
+    loop {
+        match next {
+            Expr::Var { span, .. } => {
+                parts.push(span.text().to_owned());
+                parts.reverse();
+                return Some(parts);
+            }
+            Expr::RefDot { refr, field, .. } => {
+                parts.push(field.0.text().to_owned());
+                next = refr;
+            }
+            Expr::RefBrack { refr, index, .. } => match index.as_ref() {
+                Expr::String { value, .. } | Expr::RawString { value, .. } => {
+                    parts.push(value.as_string().ok()?.to_string());
+                    next = refr;
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+}
+
+fn path_of(expr: &Expr) -> Result<String, PolicyError> {
+    components(expr).map(|parts| parts.join(".")).ok_or_else(|| computed(expr.span()))
+}
+
+fn computed(span: &Span) -> PolicyError {
+    PolicyError::ComputedCall { name: span.source.get_path().clone(), line: span.line }
+}
+
+fn function_head(rule: &Ref<Rule>) -> Option<&Expr> {
+    match rule.as_ref() {
+        Rule::Spec { head: RuleHead::Func { refr, .. }, .. } => Some(refr),
+        Rule::Default { refr, args, .. } if !args.is_empty() => Some(refr),
+        _ => None,
+    }
+}
+
+/// The first component of the name of a rule that is not a function.
+fn rule_name(rule: &Ref<Rule>) -> Option<String> {
+    let refr = match rule.as_ref() {
+        Rule::Spec { head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. }, .. } => refr,
+        Rule::Default { refr, args, .. } if args.is_empty() => refr,
+        _ => return None,
+    };
+    let mut next: &Expr = refr;
+    loop {
+        match next {
+            Expr::Var { span, .. } => return Some(span.text().to_owned()),
+            Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => next = refr,
+            _ => return None,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! One binary for all integration tests of this crate.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod failures;
+mod fuzz;
+mod loading;
+mod signed;
+mod starter;
+mod support;

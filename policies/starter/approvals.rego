@@ -1,0 +1,170 @@
+# METADATA
+# title: Two-role approval
+# description: >
+#   Every required role approved the model for this environment: different
+#   people, none of them a signer of the model, and nobody in a required role
+#   said no.
+package sealwright.approvals
+
+import data.sealwright.lib
+import data.sealwright.revocation
+import rego.v1
+
+required := {role | some role in lib.list(lib.config.approvals.required_roles)}
+
+approvals := {a |
+	some a in revocation.standing_of(lib.approval_type)
+	a.predicate.decision == "APPROVED"
+	a.predicate.environment == input.request.environment
+	lib.ns(a.predicate.expiresOn) > lib.now_ns
+	lib.age_days(a) <= lib.config.approvals.max_age_days
+}
+
+# The role a signer claims can only narrow what it is bound to: both must agree.
+in_role(role) := {a |
+	some a in approvals
+	a.predicate.role == role
+	role in a.signer.roles
+}
+
+independent(role) := {a | some a in in_role(role); not lib.signed_model(a)}
+
+violations contains v if {
+	some role in required
+	count(in_role(role)) == 0
+	v := {
+		"code": "APPROVAL_MISSING",
+		"control": "two-role-approval",
+		"msg": sprintf(
+			"No approval by role %v counts for environment %v%v%v; somebody bound to that role must run `sealwright approve --as %v`.",
+			[role, input.request.environment, found(role), lib.refused_hint, role],
+		),
+	}
+}
+
+violations contains v if {
+	some role in required
+	count(in_role(role)) > 0
+	count(independent(role)) == 0
+	v := {
+		"code": "SELF_APPROVAL",
+		"control": "separation-of-duties",
+		"msg": sprintf(
+			"%v approved as %v but also signed this model; somebody else bound to role %v must approve it.",
+			[concat(", ", {a.signer.principal | some a in in_role(role)}), role, role],
+		),
+	}
+}
+
+# Two names with one key, or one name with two keys, are one person.
+different(a, b) if {
+	a.signer.principal != b.signer.principal
+	a.signer.key != b.signer.key
+}
+
+pairs(first, second) := {1 |
+	some a in independent(first)
+	some b in independent(second)
+	different(a, b)
+}
+
+violations contains v if {
+	some first in required
+	some second in required
+	first < second
+	count(independent(first)) > 0
+	count(independent(second)) > 0
+	count(pairs(first, second)) == 0
+	v := {
+		"code": "SAME_PERSON",
+		"control": "separation-of-duties",
+		"msg": sprintf(
+			"%v holds both the %v and the %v approval; another person must give one of them.",
+			[concat(", ", {a.signer.principal | some a in independent(first)}), first, second],
+		),
+	}
+}
+
+# Three roles, of which any two have different people, may still have only two
+# people in all. For two and three roles both rules together are exact; `main`
+# refuses a configuration with more.
+violations contains v if {
+	count(required) == 3
+	every role in required {
+		count(independent(role)) > 0
+	}
+	people := {a.signer.principal | some role in required; some a in independent(role)}
+	count(people) < 3
+	v := {
+		"code": "SAME_PERSON",
+		"control": "separation-of-duties",
+		"msg": sprintf("%v hold all three approvals; a third person must give one of them.", [concat(", ", people)]),
+	}
+}
+
+# ---- rejections ---------------------------------------------------------------------
+
+# Whatever is not an approval is a rejection. The environment limits a rejection
+# only if it names one.
+rejections := {a |
+	some a in lib.about_model_of(lib.approval_type)
+	object.get(a.predicate, "decision", "REJECTED") != "APPROVED"
+	object.get(a.predicate, "environment", input.request.environment) == input.request.environment
+	lib.signed_as(a, required)
+}
+
+violations contains v if {
+	some a in rejections
+	not reconsidered(a)
+	v := {
+		"code": "REJECTED",
+		"control": "two-role-approval",
+		"msg": sprintf(
+			"%v rejected this model for environment %v; only they can change that, with a later approval or by revoking the rejection.",
+			[a.signer.principal, input.request.environment],
+		),
+	}
+}
+
+# The log's order decides what came later: one checkpoint dates many entries.
+reconsidered(rejection) if {
+	some a in approvals
+	a.signer.principal == rejection.signer.principal
+	is_number(rejection.log.index)
+	a.log.index > rejection.log.index
+}
+
+reconsidered(rejection) if {
+	revocation.withdrawn_by(rejection, rejection.signer.principal)
+}
+
+# ---- messages -----------------------------------------------------------------------
+
+# Approvals that were meant for `role`, and what keeps each from counting.
+found(role) := sprintf(" (%v)", [concat("; ", obstacles(role))]) if {
+	count(obstacles(role)) > 0
+} else := ""
+
+obstacles(role) := {text |
+	some a in lib.about_model_of(lib.approval_type)
+	a.predicate.role == role
+	a.predicate.decision == "APPROVED"
+	some text in obstacle(a, role)
+}
+
+obstacle(a, role) := {sprintf("%v is not bound to role %v", [a.signer.principal, role]) |
+	not lib.signed_as(a, {role})
+} | {sprintf("the approval by %v is for environment %v", [a.signer.principal, environment]) |
+	environment := object.get(a.predicate, "environment", "absent")
+	environment != input.request.environment
+} | {sprintf("the approval by %v has no expiry date or expired: %v", [a.signer.principal, object.get(a.predicate, "expiresOn", "absent")]) |
+	not unexpired(a)
+} | {sprintf("the approval by %v is older than %v days", [a.signer.principal, lib.config.approvals.max_age_days]) |
+	lib.age_days(a) > lib.config.approvals.max_age_days
+} | {sprintf("the approval by %v is not in the log %v", [a.signer.principal, object.get(input, ["log", "origin"], "(none seen)")]) |
+	not lib.in_log(a)
+} | {sprintf("the approval by %v was revoked", [a.signer.principal]) |
+	revocation.withdrawn(a)
+}
+
+unexpired(a) if lib.ns(a.predicate.expiresOn) > lib.now_ns

@@ -1,0 +1,77 @@
+package sealwright.main_test
+
+import data.sealwright.fixtures_test as f
+import data.sealwright.main
+import rego.v1
+
+test_good_is_allowed if f.allowed(f.base)
+
+test_good_decision if {
+	decision := main.decision with input as f.base
+	decision == {"allow": true, "violations": set(), "evidence": {"e0", "e1", "e2", "e3"}}
+}
+
+test_nothing_is_allowed_by_nothing if {
+	every document in [{}, {"x": 1}, {"attestations": f.base.attestations}] {
+		not f.allowed(document)
+		"INPUT_INVALID" in f.codes(document)
+	}
+}
+
+test_unknown_predicate_types_change_nothing if f.codes(f.plus([f.statement("e8", 18, "https://example.com/new/v1", f.signer("somebody@loans.example", []), {"x": 1})])) == set()
+
+test_environment if {
+	every environment in [{}, [], "", true, 1, null, "Prod!", "-prod", "prod\n"] {
+		document := f.with_({"request": {"environment": environment}})
+		not f.allowed(document)
+		"INPUT_INVALID" in f.codes(document)
+	}
+}
+
+test_digest if {
+	every digest in [{}, "", null, "5d41", upper(f.digest)] {
+		document := f.with_({"model": {"digest": {"sha256": digest}}})
+		not f.allowed(document)
+		"INPUT_INVALID" in f.codes(document)
+	}
+}
+
+test_time if {
+	every time in [{}, "", null, 1795514400, "2026-02-29T00:00:00Z", "2026-11-20 10:00:00Z"] {
+		document := f.with_({"evaluation": {"time": time}})
+		not f.allowed(document)
+		"INPUT_INVALID" in f.codes(document)
+	}
+}
+
+codes_with(config) := {v.code | some v in main.violations with input as f.base with data.sealwright.config as config}
+
+test_configuration_is_needed if {
+	config := data.sealwright.config
+	every part in ["signature", "gates", "approvals", "revocation", "log"] {
+		"CONFIG_INVALID" in codes_with(object.remove(config, [part]))
+		"CONFIG_INVALID" in codes_with(object.union(config, {part: null}))
+		every key, _ in config[part] {
+			"CONFIG_INVALID" in codes_with(object.union(object.remove(config, [part]), {part: object.remove(config[part], [key])}))
+			"CONFIG_INVALID" in codes_with(object.union(config, {part: {key: "x"}}))
+			"CONFIG_INVALID" in codes_with(object.union(config, {part: {key: []}}))
+		}
+	}
+}
+
+test_gates_are_checked if {
+	every gate in [
+		{"metric": "accuracy", "slice": "overall", "comparator": ">", "threshold": 0.1},
+		{"metric": "accuracy", "slice": "overall", "comparator": ">=", "threshold": "0.1"},
+		{"metric": "accuracy", "slice": "overall", "comparator": ">="},
+		{"metric": "accuracy", "comparator": ">=", "threshold": 0.1},
+	] {
+		"CONFIG_INVALID" in codes_with(object.union(data.sealwright.config, {"gates": {"required": [gate]}}))
+	}
+}
+
+test_one_role_is_not_two if {
+	every roles in [["compliance"], ["compliance", "compliance"], ["a", "b", "c", "d"]] {
+		"CONFIG_INVALID" in codes_with(object.union(data.sealwright.config, {"approvals": {"required_roles": roles}}))
+	}
+}
