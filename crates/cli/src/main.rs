@@ -1,1 +1,26 @@
-fn main() {}
+//! `sealwright`: prove that the model you run is the model you approved.
+
+mod args;
+mod clock;
+mod commands;
+mod daemon;
+mod error;
+mod files;
+mod keyref;
+mod model;
+mod output;
+mod policy;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let ui = output::Ui::new(cli.json);
+    match commands::run(cli.command, &ui) {
+        Ok(code) => code,
+        Err(error) => error.report(&ui),
+    }
+}

@@ -1,0 +1,190 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use sealwright_server::admission::{self, Admission, Config, ConfigError};
+use sealwright_server::tls::{self, TlsError};
+
+use crate::clock;
+use crate::daemon::{self, DaemonArgs};
+use crate::error::CliError;
+use crate::output::{self, BAD, GOOD, Ui};
+use crate::policy::PolicyChoice;
+use crate::service::{ServiceArgs, TrustArgs};
+
+/// Run the Kubernetes admission webhook: no pod runs a model that policy does not allow.
+///
+/// Answers AdmissionReviews for pods over HTTPS. A pod names its model in the annotation
+/// `sealwright.dev/model`, as NAME@sha256:DIGEST. If the service cannot be reached, it denies.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Policy: a directory, or `starter` for the built-in one.
+    #[arg(long, value_name = "DIR", default_value = "starter")]
+    policy: PolicyChoice,
+    /// Environment that approvals must be for.
+    #[arg(long, value_name = "NAME", default_value = "production")]
+    environment: String,
+    /// Name of the cluster, for records and policies.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// File to which every decision is appended before it is answered (JSON Lines).
+    #[arg(long, value_name = "FILE", default_value = "decisions.jsonl")]
+    decisions: PathBuf,
+    /// Address to listen on; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// PEM certificate chain.
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "tls_dir")]
+    tls_cert: Option<PathBuf>,
+    /// PEM private key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Directory with ca.pem, tls.crt and tls.key, made on the first start.
+    #[arg(long, value_name = "DIR", default_value = "sealwright-admission-tls")]
+    tls_dir: PathBuf,
+    /// Name or IP address for a certificate that is made; may be repeated.
+    #[arg(long = "tls-name", value_name = "NAME", default_values = [
+        "localhost", "127.0.0.1", "sealwright-admission.sealwright.svc",
+    ])]
+    tls_names: Vec<String>,
+    /// How long one answer may take, in milliseconds; less than the webhook's timeoutSeconds.
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    deadline_ms: u64,
+    /// Let pods that name no model pass, with a warning.
+    #[arg(long)]
+    insecure_allow_unnamed: bool,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    args.daemon.start(ui)?;
+    let admission = Arc::new(load(args)?);
+    let tls = tls_config(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::environment(format!("cannot start threads: {error}")))?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(args.listen)
+            .await
+            .map_err(|error| listen_error(args.listen, &error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| listen_error(args.listen, &error))?;
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|error| daemon::no_signals(&error))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| daemon::no_signals(&error))?;
+        announce(args, address, ui);
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let router = admission::router(admission);
+        sealwright_server::http::serve(router, listener, Some(tls), shutdown).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn load(args: &Args) -> Result<Admission, CliError> {
+    let missing = |option: &str| {
+        CliError::input(format!("the webhook needs {option}"))
+            .hint("give --service, --trusted-root, --roles and --owner-key")
+    };
+    let client = args.service.client()?.ok_or_else(|| missing("--service URL"))?;
+    let file = |path: &Option<PathBuf>, option| path.clone().ok_or_else(|| missing(option));
+    let config = Config {
+        role_binding: file(&args.trust.roles, "--roles FILE")?,
+        owner_key: file(&args.trust.owner_key, "--owner-key FILE")?,
+        trusted_root: file(&args.trust.trusted_root, "--trusted-root FILE")?,
+        policy: args.policy.directory().map(Path::to_owned),
+        decisions: args.decisions.clone(),
+        environment: args.environment.clone(),
+        cluster: args.cluster.clone(),
+        deadline_ms: args.deadline_ms,
+        insecure_allow_unnamed: args.insecure_allow_unnamed,
+    };
+    Ok(Admission::load(&config, Arc::new(client))?)
+}
+
+/// The given certificate, or the one in `--tls-dir`, which is made if it is not there.
+fn tls_config(args: &Args) -> Result<Arc<ServerConfig>, CliError> {
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        return Ok(tls::load(certificate, key)?);
+    }
+    let (certificate, key) =
+        (args.tls_dir.join(tls::CERTIFICATE_FILE), args.tls_dir.join(tls::KEY_FILE));
+    if !certificate.exists() && !key.exists() {
+        std::fs::create_dir_all(&args.tls_dir).map_err(|error| {
+            CliError::environment(format!("cannot create {}: {error}", args.tls_dir.display()))
+        })?;
+        tls::create(&args.tls_dir, &args.tls_names, clock::now()?.unix())?;
+    }
+    Ok(tls::load(&certificate, &key)?)
+}
+
+fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
+    if args.insecure_allow_unnamed {
+        ui.note(&format!("{BAD}insecure:{BAD:#} pods that name no model are let through"));
+    }
+    let url = format!("https://{address}/validate");
+    let mut value = json!({
+        "ok": true,
+        "url": url,
+        "environment": args.environment,
+        "decisions": args.decisions,
+    });
+    let mut rows = vec![
+        ("webhook", url),
+        ("environment", args.environment.clone()),
+        ("decisions", args.decisions.display().to_string()),
+    ];
+    if args.tls_cert.is_none() {
+        let ca = args.tls_dir.join(tls::CA_FILE);
+        value["ca"] = json!(ca);
+        rows.push(("CA", ca.display().to_string()));
+    }
+    ui.ready(&value, &format!("{GOOD}admitting{GOOD:#}\n{}", output::fields(&rows)));
+}
+
+fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
+        _ => "choose another --listen",
+    };
+    CliError::environment(format!("cannot listen on {address}: {error}")).hint(hint)
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        let message = format!("{error}{}", cause.unwrap_or_default());
+        match error {
+            ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
+                Self::environment(message).hint("check the path and who may use it")
+            }
+            _ => Self::input(message).hint("see `sealwright admission --help`"),
+        }
+    }
+}
+
+impl From<TlsError> for CliError {
+    fn from(error: TlsError) -> Self {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        let message = format!("TLS: {error}{}", cause.unwrap_or_default());
+        Self::environment(message).hint("remove --tls-dir to have a new certificate made")
+    }
+}

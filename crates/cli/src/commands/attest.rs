@@ -1,0 +1,138 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use sealwright_attest::{Statement, model_subjects, parse_strict, predicate};
+
+use crate::error::CliError;
+use crate::files;
+use crate::keyref::SigningKeyArgs;
+use crate::model::ModelArgs;
+use crate::output::{self, GOOD, Ui};
+use crate::service::{KeyId, Made, ServiceArgs, TrustArgs, make};
+
+/// Make any statement about a model: a predicate of some type, signed.
+///
+/// Predicates of known types must obey their published schema. The subjects are the model digest and
+/// the OMS root.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Predicate type: a URI, or a short name (approval, revocation, test-result, slsaprovenance1,
+    /// vsa, vulns, scai, cyclonedx).
+    #[arg(long = "type", value_name = "TYPE")]
+    predicate_type: String,
+    /// JSON file with the predicate.
+    #[arg(long, value_name = "FILE")]
+    predicate: PathBuf,
+    #[command(flatten)]
+    out: StatementArgs,
+}
+
+/// What every command that signs a statement takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatementArgs {
+    #[command(flatten)]
+    pub(crate) key: SigningKeyArgs,
+    /// Where to write the bundle; beside the model otherwise.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    let predicate_type = resolve(&args.predicate_type)?;
+    let bytes = files::read(&args.predicate, "predicate", 16 << 20)?;
+    let predicate = parse_strict(&bytes, 16 << 20).map_err(|error| {
+        CliError::input(format!("{}: {error}", args.predicate.display()))
+            .hint("the predicate must be one JSON object")
+    })?;
+    if !predicate.is_object() {
+        return Err(CliError::input(format!("{}: not a JSON object", args.predicate.display())));
+    }
+    let made = attest(&args.model, predicate_type, predicate, &args.out, None, ui)?;
+    report(&made, predicate_type, ui);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Hashes the model, makes the statement about it, signs, logs and writes.
+///
+/// `suffix` is put into the default file name after the type's short name.
+pub(crate) fn attest(
+    model: &ModelArgs,
+    predicate_type: &str,
+    predicate: Value,
+    out: &StatementArgs,
+    suffix: Option<&str>,
+    ui: &Ui,
+) -> Result<MadeStatement, CliError> {
+    predicate::check(predicate_type, &predicate).map_err(|error| {
+        CliError::input(error.to_string())
+            .hint("correct the predicate; `sealwright attest --help` lists the known types")
+    })?;
+    let root = out.trust.root()?;
+    let name = model.name()?;
+    let path = out.output.clone().unwrap_or_else(|| {
+        model.beside(&format!("{name}.{}.sigstore.json", file_label(predicate_type, suffix)))
+    });
+    let signer = out.key.open(ui)?;
+    let manifest = model.manifest()?;
+    let statement = Statement {
+        subject: model_subjects(&name, &manifest),
+        predicate_type: predicate_type.to_owned(),
+        predicate,
+    };
+    let made =
+        make(&statement, KeyId::Hint, signer.as_ref(), &out.service, root.as_ref(), path)?;
+    Ok(MadeStatement { model_digest: manifest.model_digest().to_string(), made })
+}
+
+/// A statement that was made, and the model it is about.
+pub(crate) struct MadeStatement {
+    pub(crate) model_digest: String,
+    pub(crate) made: Made,
+}
+
+/// Prints what was made.
+pub(crate) fn report(made: &MadeStatement, predicate_type: &str, ui: &Ui) {
+    let mut value = made.made.to_value();
+    value["ok"] = json!(true);
+    value["model_digest"] = json!(made.model_digest);
+    value["predicate_type"] = json!(predicate_type);
+    let mut rows = vec![
+        ("model digest", made.model_digest.clone()),
+        ("predicate", predicate_type.to_owned()),
+        ("statement", made.made.digest.clone()),
+    ];
+    rows.extend(made.made.rows());
+    ui.result(&value, &format!("{GOOD}attested{GOOD:#}\n{}", output::fields(&rows)));
+}
+
+/// A short name or a URI; a word that is neither is more likely a mistake than a type.
+fn resolve(text: &str) -> Result<&str, CliError> {
+    let uri = predicate::resolve_type(text);
+    if uri.contains("://") {
+        return Ok(uri);
+    }
+    let names: Vec<_> = predicate::known_types().map(|(short, _)| short).collect();
+    Err(CliError::input(format!("{text:?} is not a predicate type"))
+        .hint(format!("give a URI, or one of {}", names.join(", "))))
+}
+
+fn file_label(predicate_type: &str, suffix: Option<&str>) -> String {
+    let known = predicate::known_types().find(|(_, uri)| *uri == predicate_type);
+    let label = known.map_or("statement", |(short, _)| short);
+    match suffix {
+        Some(suffix) => format!("{label}.{}", file_safe(suffix)),
+        None => label.to_owned(),
+    }
+}
+
+fn file_safe(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect()
+}

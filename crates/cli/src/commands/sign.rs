@@ -1,0 +1,57 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use sealwright_attest::oms_statement;
+
+use crate::error::CliError;
+use crate::keyref::SigningKeyArgs;
+use crate::model::{self, ModelArgs};
+use crate::output::{self, GOOD, Ui};
+use crate::service::{KeyId, ServiceArgs, TrustArgs, make};
+
+/// Sign a model: an OpenSSF Model Signing v1.0 bundle over every file.
+///
+/// The bundle is `model.sig` beside the model, unless --output says otherwise. With --service the
+/// signature is also logged, and the bundle carries the proof.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    key: SigningKeyArgs,
+    /// Where to write the bundle.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    let root = args.trust.root()?;
+    let path = args.output.clone().unwrap_or_else(|| args.model.beside("model.sig"));
+    // A bundle inside the model must not be part of what it signs.
+    let options = args.model.options(args.model.relative(&path).into_iter().collect());
+    let signer = args.key.open(ui)?;
+    let manifest = model::hash(&args.model.path, &options)?;
+    let statement = oms_statement(&args.model.name()?, &manifest, &options.ignore_paths);
+    let made =
+        make(&statement, KeyId::Empty, signer.as_ref(), &args.service, root.as_ref(), path)?;
+
+    let (digest, oms_root) = (manifest.model_digest(), manifest.oms_root());
+    let mut value = made.to_value();
+    value["ok"] = json!(true);
+    value["model_digest"] = json!(digest);
+    value["oms_root"] = json!(oms_root);
+    let mut rows = vec![
+        ("model digest", digest.to_string()),
+        ("OMS root", oms_root.to_string()),
+        ("content", output::count(manifest.entries().len(), "file")),
+    ];
+    rows.extend(made.rows());
+    ui.result(&value, &format!("{GOOD}signed{GOOD:#}\n{}", output::fields(&rows)));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,151 @@
+//! `verify --policy`: the same decision as the admission controller's, for a person or a CI job.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use sealwright_attest::Bundle;
+use sealwright_manifest::{Manifest, Sha256};
+use sealwright_policy::{LogView, Request, Verdict, decide};
+use sealwright_server::evidence::{self, EvidenceSource, LogMemory, SourceError};
+use sealwright_tlog::ConsistencyProof;
+
+use crate::clock;
+use crate::commands::verify::Args;
+use crate::error::CliError;
+use crate::files;
+use crate::output::{BAD, GOOD, fields};
+use crate::policy::PolicyChoice;
+use crate::service::read_bundle;
+
+/// What to decide, and on which evidence.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PolicyArgs {
+    /// Decide by this policy: a directory, or `starter` for the built-in one.
+    #[arg(long, value_name = "DIR")]
+    policy: Option<PolicyChoice>,
+    /// Environment that the model is to run in.
+    #[arg(long, value_name = "NAME", default_value = "production")]
+    environment: String,
+    /// A bundle to take as evidence, instead of asking a service; may be repeated.
+    #[arg(long = "attestation", value_name = "FILE", requires = "checkpoint")]
+    attestations: Vec<PathBuf>,
+    /// The log's newest checkpoint (`/api/v2/checkpoint`), with --attestation.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+}
+
+impl PolicyArgs {
+    pub(crate) fn is_given(&self) -> bool {
+        self.policy.is_some()
+    }
+}
+
+/// Gathers the evidence about the model and decides.
+pub(crate) fn decide_model(args: &Args, manifest: &Manifest) -> Result<Verdict, CliError> {
+    let Some(choice) = &args.policy.policy else {
+        return Err(CliError::input("no policy").hint("give --policy DIR"));
+    };
+    let policy = choice.load()?;
+    let (roles, root) = args.trust.require()?;
+    let source = source(args)?;
+    let model_digest = manifest.model_digest();
+    let memory = LogMemory::default();
+    let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
+        .map_err(|error| CliError::failed(error.to_string()).hint("without evidence: refused"))?;
+    let time = clock::now()?;
+    let request = Request {
+        id: format!("verify-{time}"),
+        time,
+        purpose: "verify".to_owned(),
+        environment: args.policy.environment.clone(),
+        cluster: None,
+        namespace: None,
+        workload: None,
+        principal: None,
+        dry_run: false,
+        model_name: args.model.name()?,
+        model_digest,
+        rejected: gathered.ignored,
+    };
+    let log = LogView {
+        origin: gathered.log.origin,
+        checkpoint_time: gathered.log.time,
+        tree_size: gathered.log.size,
+    };
+    Ok(decide(&policy, &request, Some(&log), &gathered.verified))
+}
+
+/// The service, or the files that were given instead.
+fn source(args: &Args) -> Result<Box<dyn EvidenceSource>, CliError> {
+    if let Some(checkpoint) = &args.policy.checkpoint {
+        let bundles = args.policy.attestations.iter().map(|path| read_bundle(path));
+        return Ok(Box::new(FileSource {
+            bundles: bundles.collect::<Result<_, _>>()?,
+            checkpoint: files::read(checkpoint, "checkpoint", 1 << 20)?,
+        }));
+    }
+    let client = args.service.client()?.ok_or_else(|| {
+        CliError::input("a policy decision needs evidence")
+            .hint("give --service URL, or --attestation FILE … with --checkpoint FILE")
+    })?;
+    Ok(Box::new(client))
+}
+
+/// Evidence in files: a verifier needs no network.
+struct FileSource {
+    bundles: Vec<Bundle>,
+    checkpoint: Vec<u8>,
+}
+
+impl EvidenceSource for FileSource {
+    fn statements_about(&self, _model: &Sha256) -> Result<Vec<Bundle>, SourceError> {
+        // Statements about other models are left out by the decision itself.
+        Ok(self.bundles.clone())
+    }
+
+    fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
+        Ok(self.checkpoint.clone())
+    }
+
+    fn consistency(&self, _old_size: u64) -> Result<ConsistencyProof, SourceError> {
+        let reason = "files hold no consistency proof".to_owned();
+        Err(SourceError::Unreachable { reason })
+    }
+}
+
+/// The verdict as it is said outside of the process: a verification summary.
+pub(crate) fn verdict_value(verdict: &Verdict) -> Result<Value, CliError> {
+    let uri = format!(
+        "sealwright://{}/{}",
+        verdict.input.request.environment, verdict.input.model.digest.sha256
+    );
+    let time = clock::now()?;
+    let version = env!("CARGO_PKG_VERSION");
+    let verifier = "https://sealwright.dev/verifier/cli";
+    Ok(json!({
+        "allow": verdict.allow,
+        "violations": verdict.violations,
+        "policy_digest": verdict.policy_digest,
+        "verification_summary": verdict.to_vsa_predicate(verifier, version, time, &uri),
+    }))
+}
+
+/// The verdict for people.
+pub(crate) fn verdict_text(verdict: &Verdict) -> String {
+    let environment = &verdict.input.request.environment;
+    if verdict.allow {
+        let rows = [
+            ("model digest", verdict.input.model.digest.sha256.clone()),
+            ("environment", environment.clone()),
+            ("evidence", format!("{} statements", verdict.evidence.len())),
+            ("policy", verdict.policy_digest.clone()),
+        ];
+        return format!("{GOOD}allowed{GOOD:#}\n{}", fields(&rows));
+    }
+    let mut text = format!("{BAD}refused{BAD:#} for {environment}\n");
+    for violation in &verdict.violations {
+        text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, violation.message);
+    }
+    text
+}

@@ -1,0 +1,52 @@
+//! What the long-running commands have in common.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::error::CliError;
+use crate::output::Ui;
+
+/// How a server process behaves.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DaemonArgs {
+    /// What to log on standard error, such as `info` or `sealwright_server=debug`.
+    #[arg(long, value_name = "FILTER", env = "SEALWRIGHT_LOG", default_value = "warn")]
+    log: String,
+    /// End when the process that started this one ends.
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+}
+
+impl DaemonArgs {
+    /// Sets up logging, and the link to the parent.
+    pub(crate) fn start(&self, ui: &Ui) -> Result<(), CliError> {
+        let filter = EnvFilter::try_new(&self.log).map_err(|error| {
+            CliError::input(format!("--log {:?}: {error}", self.log)).hint("for example --log info")
+        })?;
+        let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        // Fails only if there is one already.
+        let _ = if ui.is_json() {
+            logger.json().try_init()
+        } else {
+            logger.with_ansi(output_has_colour()).try_init()
+        };
+        if self.exit_with_parent {
+            let signal = Some(rustix::process::Signal::TERM);
+            rustix::process::set_parent_process_death_signal(signal).map_err(|error| {
+                CliError::environment(format!("cannot follow the parent process: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Signals cannot be caught, so the process could not be stopped in good order.
+pub(crate) fn no_signals(error: &io::Error) -> CliError {
+    CliError::environment(format!("cannot catch signals: {error}"))
+}
+
+fn output_has_colour() -> bool {
+    use std::io::IsTerminal as _;
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,80 @@
+//! MODEL on the command line: a directory or one file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use sealwright_manifest::{Manifest, ManifestError, WalkOptions, digest_model};
+
+use crate::error::CliError;
+
+/// A model, and what of it to leave out.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// Model: a directory, or one file.
+    #[arg(value_name = "MODEL")]
+    pub(crate) path: PathBuf,
+    /// Leave out this file or subtree (relative to MODEL, no globs); may be repeated.
+    #[arg(long = "ignore-path", value_name = "PATH")]
+    pub(crate) ignore_paths: Vec<String>,
+}
+
+impl ModelArgs {
+    /// The base name, for people and for `subject.name`.
+    pub(crate) fn name(&self) -> Result<String, CliError> {
+        let path = &self.path;
+        let absolute = path.canonicalize().unwrap_or_else(|_| path.clone());
+        // A link named `current` should give the name that was typed, unless that is `.` or `..`.
+        let name = path.file_name().or_else(|| absolute.file_name()).and_then(|name| name.to_str());
+        name.map(str::to_owned).ok_or_else(|| {
+            CliError::input(format!("{} has no usable name", path.display()))
+                .hint("give the path of a directory or file with a UTF-8 name")
+        })
+    }
+
+    /// Walks and hashes the model, with a progress bar on a terminal.
+    pub(crate) fn manifest(&self) -> Result<Manifest, CliError> {
+        Ok(hash(&self.path, &self.options(Vec::new()))?)
+    }
+
+    /// What to leave out: `more` and what the user said.
+    pub(crate) fn options(&self, mut more: Vec<String>) -> WalkOptions {
+        more.extend(self.ignore_paths.iter().map(|path| normal(path)));
+        WalkOptions { ignore_paths: more, ignore_git_paths: true }
+    }
+
+    /// The name below MODEL of a file that lies in it, if it does.
+    pub(crate) fn relative(&self, file: &Path) -> Option<String> {
+        let root = self.path.canonicalize().ok()?;
+        let parent = crate::files::parent(file).canonicalize().ok()?;
+        let inside = parent.join(file.file_name()?);
+        Some(inside.strip_prefix(root).ok()?.to_str()?.to_owned())
+    }
+
+    /// A file beside the model: `model.sig` for `/m/loan` is `/m/model.sig`.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        // `models/x/..` and `.` have no name of their own: resolve them first.
+        match (self.path.file_name(), self.path.canonicalize()) {
+            (None, Ok(path)) => crate::files::parent(&path).join(name),
+            _ => crate::files::parent(&self.path).join(name),
+        }
+    }
+}
+
+/// Walks and hashes a model, with a progress bar when standard error is a terminal.
+pub(crate) fn hash(path: &Path, options: &WalkOptions) -> Result<Manifest, ManifestError> {
+    // The total is not known before the walk; bytes and speed are what can be said honestly.
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} hashing  {bytes}  {binary_bytes_per_sec}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let manifest = digest_model(path, options, &|bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    manifest
+}
+
+/// `./a/` and `a` are the same to whoever types them.
+fn normal(path: &str) -> String {
+    path.trim_start_matches("./").trim_end_matches('/').to_owned()
+}

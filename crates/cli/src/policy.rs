@@ -1,0 +1,54 @@
+//! Which policy to decide by.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use sealwright_policy::{Policy, PolicyError};
+
+use crate::error::CliError;
+
+/// `starter`, or a directory.
+#[derive(Debug, Clone)]
+pub(crate) enum PolicyChoice {
+    /// The policy in `policies/starter`, built into this program.
+    Starter,
+    /// A directory with `.rego` files and `data.json`.
+    Directory(PathBuf),
+}
+
+impl FromStr for PolicyChoice {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "starter" => Self::Starter,
+            path => Self::Directory(PathBuf::from(path)),
+        })
+    }
+}
+
+impl PolicyChoice {
+    /// The directory; none for the built-in policy.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Starter => None,
+            Self::Directory(path) => Some(path),
+        }
+    }
+
+    /// Loads and checks the policy.
+    pub(crate) fn load(&self) -> Result<Policy, CliError> {
+        Ok(match self {
+            Self::Starter => Policy::starter()?,
+            Self::Directory(path) => Policy::load(path)?,
+        })
+    }
+}
+
+impl From<PolicyError> for CliError {
+    fn from(error: PolicyError) -> Self {
+        Self::input(format!("policy: {error}"))
+            .hint("--policy names a directory with .rego files and data.json, or `starter`")
+    }
+}

@@ -1,0 +1,227 @@
+//! Making a statement from start to end: sign, log if a service is configured, write the bundle.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use sealwright_attest::{
+    Bundle, LogProof, PublicKey, RoleBinding, Signer, Statement, TrustedRoot, check_signature, sign,
+};
+use sealwright_server::client::{ClientError, ServiceClient};
+
+use crate::error::CliError;
+use crate::files::{self, Access};
+use crate::keyref;
+use crate::output::{DIM, Ui};
+
+/// The attestation service to log to or to ask.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ServiceArgs {
+    /// Attestation service, such as `http://localhost:3003`.
+    #[arg(long, value_name = "URL", env = "SEALWRIGHT_SERVICE")]
+    pub(crate) service: Option<String>,
+    /// PEM certificates to trust for a service with https.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_CA")]
+    pub(crate) service_ca: Option<PathBuf>,
+}
+
+/// Whom to believe: who may sign as what, and which logs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TrustArgs {
+    /// `trusted_root.json`: the logs to believe.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_TRUSTED_ROOT")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// Role binding made by `sealwright roles sign`.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_ROLES")]
+    pub(crate) roles: Option<PathBuf>,
+    /// Public key of the owner, who signed the role binding.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_OWNER_KEY")]
+    pub(crate) owner_key: Option<PathBuf>,
+}
+
+impl ServiceArgs {
+    /// The client, if a service is configured.
+    pub(crate) fn client(&self) -> Result<Option<ServiceClient>, CliError> {
+        let Some(url) = &self.service else { return Ok(None) };
+        let ca = self.service_ca.as_deref();
+        let ca = ca.map(|path| files::read(path, "service CA", 1 << 20)).transpose()?;
+        Ok(Some(ServiceClient::new(url, ca.as_deref())?))
+    }
+}
+
+impl TrustArgs {
+    /// The trusted root, if one is given.
+    pub(crate) fn root(&self) -> Result<Option<TrustedRoot>, CliError> {
+        self.trusted_root.as_deref().map(read_trusted_root).transpose()
+    }
+
+    /// Role binding and trusted root, both of which a policy decision needs.
+    pub(crate) fn require(&self) -> Result<(RoleBinding, TrustedRoot), CliError> {
+        let missing = |option: &str| {
+            CliError::input(format!("a policy decision needs {option}"))
+                .hint("give --trusted-root, --roles and --owner-key together")
+        };
+        let root = self.root()?.ok_or_else(|| missing("--trusted-root FILE"))?;
+        let roles = self.roles.as_deref().ok_or_else(|| missing("--roles FILE"))?;
+        let owner = self.owner_key.as_deref().ok_or_else(|| missing("--owner-key FILE"))?;
+        let binding = RoleBinding::verify(&read_bundle(roles)?, &keyref::read_public(owner)?)
+            .map_err(|error| CliError::from(error).about(roles.display()))?;
+        Ok((binding, root))
+    }
+}
+
+/// Reads and parses a bundle file.
+pub(crate) fn read_bundle(path: &Path) -> Result<Bundle, CliError> {
+    let bytes = files::read(path, "bundle", sealwright_attest::MAX_BUNDLE_SIZE)?;
+    Bundle::parse(&bytes).map_err(|error| CliError::from(error).about(path.display()))
+}
+
+fn read_trusted_root(path: &Path) -> Result<TrustedRoot, CliError> {
+    let bytes = files::read(path, "trusted root", 4 << 20)?;
+    TrustedRoot::parse(&bytes).map_err(|error| CliError::from(error).about(path.display()))
+}
+
+/// A bundle that was made and written.
+pub(crate) struct Made {
+    pub(crate) path: PathBuf,
+    pub(crate) bundle: Bundle,
+    pub(crate) key: PublicKey,
+    pub(crate) digest: String,
+    /// Where the service logged it; verified if a trusted root was given.
+    pub(crate) logged: Logged,
+}
+
+/// What is known of the log entry.
+pub(crate) enum Logged {
+    /// No service was configured.
+    No,
+    /// The service answered with an entry; without a trusted root nobody can say whether it holds.
+    Unverified { index: u64 },
+    /// The entry holds under the trusted root.
+    Verified(LogProof),
+}
+
+/// Signs `statement`, logs it when a service is configured, and writes the bundle to `path`.
+///
+/// Nothing is written unless everything before succeeded.
+pub(crate) fn make(
+    statement: &Statement,
+    keyid: KeyId,
+    signer: &dyn Signer,
+    service: &ServiceArgs,
+    root: Option<&TrustedRoot>,
+    path: PathBuf,
+) -> Result<Made, CliError> {
+    // A bad service URL or CA should be known before anybody signs anything.
+    let client = service.client()?;
+    let key = signer.public_key().clone();
+    let keyid = match keyid {
+        KeyId::Empty => String::new(),
+        KeyId::Hint => key.id(),
+    };
+    let mut bundle = sign(statement.to_payload(), signer, &keyid)?;
+    let signed = check_signature(&bundle, &key)
+        .map_err(|error| CliError::input(format!("refusing to sign: {error}")))?;
+    let mut logged = Logged::No;
+    if let Some(client) = client {
+        bundle = client.submit(&bundle, &key)?;
+        logged = match root {
+            Some(root) => Logged::Verified(signed.check_log(&bundle, root)?),
+            None => {
+                let index = bundle.log_entries().first().map_or(0, |entry| entry.log_index);
+                Logged::Unverified { index }
+            }
+        };
+    }
+    files::write(&path, (bundle.to_json() + "\n").as_bytes(), Access::Public)?;
+    Ok(Made { path, bundle, key, digest: signed.digest().to_string(), logged })
+}
+
+/// What goes into the DSSE signature's `keyid`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum KeyId {
+    /// Nothing, as in OMS bundles.
+    Empty,
+    /// The key's id, as Sigstore's clients expect for DSSE with managed keys.
+    Hint,
+}
+
+impl Made {
+    /// For `--json`.
+    pub(crate) fn to_value(&self) -> Value {
+        json!({
+            "bundle": self.path,
+            "key_id": self.key.id(),
+            "statement": self.digest,
+            "log": self.logged.to_value(),
+        })
+    }
+
+    /// For people: label and value.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("key", short(&self.key.id())),
+            ("logged", self.logged.to_string()),
+            ("bundle", self.path.display().to_string()),
+        ]
+    }
+}
+
+impl Logged {
+    /// For `--json`.
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Logged::No => Value::Null,
+            Logged::Unverified { index } => json!({"index": index, "verified": false}),
+            Logged::Verified(proof) => log_value(proof),
+        }
+    }
+}
+
+impl std::fmt::Display for Logged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Logged::No => f.write_str("no (give --service URL to log it)"),
+            Logged::Unverified { index } => {
+                write!(f, "entry {index}, not verified (give --trusted-root)")
+            }
+            Logged::Verified(proof) => f.write_str(&log_text(proof)),
+        }
+    }
+}
+
+/// A verified log proof for `--json`.
+pub(crate) fn log_value(proof: &LogProof) -> Value {
+    json!({
+        "origin": proof.origin(),
+        "index": proof.index(),
+        "log_signed_time": proof.time(),
+        "verified": true,
+    })
+}
+
+/// A verified log proof in a line.
+pub(crate) fn log_text(proof: &LogProof) -> String {
+    let (index, origin, time) = (proof.index(), proof.origin(), proof.time());
+    format!("{time} {DIM}(log-signed time, entry {index} of {origin}){DIM:#}")
+}
+
+/// The first digits of a digest, enough to compare by eye.
+pub(crate) fn short(digest: &str) -> String {
+    let head: String = digest.chars().take(16).collect();
+    format!("{head}…")
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        Self::environment(error.to_string())
+            .hint("check --service URL, and that `sealwright serve` is running there")
+    }
+}
+
+/// Says on standard error what is about to be signed.
+pub(crate) fn announce(ui: &Ui, title: &str, rows: &[(&str, String)]) {
+    if !ui.is_json() {
+        ui.note(&format!("{title}\n{}", crate::output::fields(rows)));
+    }
+}
