@@ -29,8 +29,9 @@ pub struct Config {
     pub owner_key: PathBuf,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
-    /// The policy's folder.
-    pub policy: PathBuf,
+    /// The policy's folder; the starter policy that is built in, if there is none.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
     /// The decisions file, JSON Lines; created if it is not there. Keep it where it outlives the
     /// container.
     pub decisions: PathBuf,
@@ -108,6 +109,12 @@ pub enum ConfigError {
         /// What is wrong.
         source: PolicyError,
     },
+    /// The built-in policy cannot be used; a fault of the program.
+    #[error("the built-in policy is broken")]
+    StarterPolicy {
+        /// What is wrong.
+        source: PolicyError,
+    },
     /// The decisions file cannot be written.
     #[error("cannot append to the decisions file {}", path.display())]
     Decisions {
@@ -153,8 +160,7 @@ impl Admission {
             roles: load_roles(&config.role_binding, &config.owner_key)?,
             root,
             root_digest,
-            policy: Policy::load(&config.policy)
-                .map_err(|source| ConfigError::Policy { path: config.policy.clone(), source })?,
+            policy: load_policy(config.policy.as_deref())?,
             environment: config.environment.clone(),
             cluster: config.cluster.clone(),
             insecure_allow_unnamed: config.insecure_allow_unnamed,
@@ -176,6 +182,14 @@ fn load_roles(binding: &Path, owner: &Path) -> Result<RoleBinding, ConfigError> 
     let bundle = Bundle::parse(&read(binding)?)
         .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
     RoleBinding::verify(&bundle, &owner).map_err(|source| ConfigError::RoleBinding { path, source })
+}
+
+fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {
+    match folder {
+        Some(path) => Policy::load(path)
+            .map_err(|source| ConfigError::Policy { path: path.to_owned(), source }),
+        None => Policy::starter().map_err(|source| ConfigError::StarterPolicy { source }),
+    }
 }
 
 fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {

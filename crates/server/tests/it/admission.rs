@@ -3,6 +3,7 @@
 //! The reviews are real ones; `data/admission/ORIGIN` says where they come from.
 
 mod cases;
+mod config;
 mod evidence;
 mod fuzz;
 mod http;
@@ -94,8 +95,11 @@ impl EvidenceSource for Service {
 impl Scene {
     /// A model that the starter policy allows.
     fn approved() -> Self {
-        let now = Timestamp::parse("2026-11-24T12:00:00Z").unwrap();
-        Self::at(now, |_| {})
+        Self::approved_with(|_| {})
+    }
+
+    fn approved_with(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::at(Timestamp::parse("2026-11-24T12:00:00Z").unwrap(), configure)
     }
 
     /// The same at another time, with another configuration.
@@ -117,7 +121,7 @@ impl Scene {
             role_binding: write(&dir, "roles.json", people.role_binding().to_json()),
             owner_key: write(&dir, "owner.pem", people.owner.public_key().pem()),
             trusted_root: write(&dir, "trusted_root.json", root.to_json()),
-            policy: policy_dir(),
+            policy: Some(policy_dir()),
             decisions: dir.path().join("decisions.jsonl"),
             environment: ENVIRONMENT.to_owned(),
             cluster: Some("eu-1".to_owned()),

@@ -1,7 +1,9 @@
 //! Which pods are let in, which are not, and what is written down.
 
+use std::os::fd::AsRawFd as _;
 use std::sync::LazyLock;
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use sealwright_attest::{Statement, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_server::admission::MODEL_ANNOTATION;
@@ -360,4 +362,21 @@ fn a_torn_record_does_not_spoil_the_next_one() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, r#"{"id":"cut"#));
     assert!(serde_json::from_str::<Value>(lines[1]).is_ok());
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_let_in() {
+    // A file that can be opened, and then refuses to grow, as on a full disk.
+    let file = memfd_create("decisions", MemfdFlags::ALLOW_SEALING).unwrap();
+    let scene = Scene::approved_with(|config| {
+        let target = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        std::os::unix::fs::symlink(target, &config.decisions).unwrap();
+    });
+    assert!(scene.ask(&scene.pod()).allowed);
+    fcntl_add_seals(&file, SealFlags::GROW).unwrap();
+    let answer = scene.ask(&scene.pod());
+    assert_eq!(answer.codes, "DECISION_NOT_RECORDED");
+    let answer = scene.ask(&captured("pod-create-generateName"));
+    assert_eq!(answer.codes, "DECISION_NOT_RECORDED,MODEL_UNNAMED");
+    assert!(!scene.ask(&captured("pod-delete")).allowed);
 }
