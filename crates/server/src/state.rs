@@ -1,6 +1,6 @@
 //! What the handlers of the attestation service share, and the one place where the clock is read.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,8 +34,8 @@ pub(crate) struct State {
     pub(crate) log_id: [u8; 32],
     /// Memory for bodies, taken before a body is read.
     body_budget: Arc<Semaphore>,
-    /// One place per processor for checking what was submitted.
-    check_places: Arc<Semaphore>,
+    /// One place per processor for what takes long to compute.
+    compute_places: Arc<Semaphore>,
 }
 
 impl State {
@@ -52,7 +52,7 @@ impl State {
             trusted_root_json,
             log_id,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
-            check_places: Arc::new(Semaphore::new(processors)),
+            compute_places: Arc::new(Semaphore::new(processors)),
         }
     }
 
@@ -62,33 +62,36 @@ impl State {
         Arc::clone(&self.body_budget).try_acquire_many_owned(pieces).map_err(|_| ApiError::Busy)
     }
 
-    /// Runs `check`, which is mostly computing, away from the async threads.
-    pub(crate) async fn check<T: Send + 'static>(
+    /// Runs `work`, which is mostly computing, away from the async threads.
+    pub(crate) async fn compute<T: Send + 'static>(
         &self,
-        check: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place =
-            Arc::clone(&self.check_places).acquire_owned().await.map_err(|_| ApiError::Stopping)?;
+        let place = Arc::clone(&self.compute_places).acquire_owned().await;
+        let place = place.map_err(|_| ApiError::Stopping)?;
         blocking(move || {
             // Held to the end of the work, also when the client has gone.
             let _place = place;
-            check()
+            work()
         })
         .await
     }
 
-    /// Runs `read` on the store, away from the async threads.
+    /// Runs `read` on the store, away from the async threads. The store is locked meanwhile.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let store = Arc::clone(&self.store);
-        blocking(move || match store.lock() {
-            Ok(store) => read(&store),
-            Err(_) => Err(ApiError::Internal { what: "a thread panicked while it held the store" }),
-        })
-        .await
+        blocking(move || read(&*lock(&store)?)).await
     }
+}
+
+/// The store, for a short time.
+pub(crate) fn lock(store: &Mutex<Store>) -> Result<MutexGuard<'_, Store>, ApiError> {
+    store
+        .lock()
+        .map_err(|_| ApiError::Internal { what: "a thread panicked while it held the store" })
 }
 
 async fn blocking<T: Send + 'static>(

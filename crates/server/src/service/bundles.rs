@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest as _, Query, Request, State as Shared};
@@ -16,17 +15,19 @@ use sealwright_attest::{
     VerificationMaterial, check_signature, hashedrekord_body, parse_strict,
 };
 use sealwright_manifest::Sha256;
-use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store, StoredStatement};
+use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
 use sealwright_tlog::tile::MAX_ENTRY_LEN;
 
 use crate::error::ApiError;
-use crate::state::{MAX_BODY, State};
+use crate::state::{MAX_BODY, State, lock};
 
 /// A page of bundles ends after this many bytes of them; one bundle more may fit on it.
-const PAGE_SIZE: usize = 32 << 20;
+const PAGE_SIZE: usize = 8 << 20;
 
 /// Most bundles of a page.
 const PAGE_COUNT: usize = 1000;
+
+const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
 /// `POST /api/v1/bundles`: checks the bundle, logs it, answers with the bundle completed by its log
 /// entry. 201, or 200 if the very same signature was logged before.
@@ -40,16 +41,13 @@ pub(super) async fn submit(
     let declared = declared_length(request.headers())?;
     let room = state.room_for(declared)?;
     let body = read_body(request).await?;
-    let Submission { bundle, entry } = state.check(move || Submission::check(&body)).await?;
+    let Submission { bundle, entry } = state.compute(move || Submission::check(&body)).await?;
     let appended = state.sequencer.append(entry).await?;
-    let log_id = state.log_id;
-    let completed = state
-        .read(move |store| complete(bundle, logged(store, appended.index)?, &log_id))
-        .await?
-        .to_json();
+    let logged = state.read(move |store| logged(store, appended.index)).await?;
+    let completed = complete(bundle, logged, &state.log_id)?.to_json();
     drop(room);
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, [(header::CONTENT_TYPE, "application/json")], completed).into_response())
+    Ok((status, JSON, completed).into_response())
 }
 
 /// What `GET /api/v1/bundles` takes: `subject` or `predicateType`, and where to go on.
@@ -67,14 +65,12 @@ pub(super) struct FindQuery {
 pub(super) async fn find(
     Shared(state): Shared<Arc<State>>,
     query: Result<Query<FindQuery>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let Query(query) =
         query.map_err(|rejection| ApiError::Query { message: rejection.body_text() })?;
-    if let Some(subject) = &query.subject {
-        check_digest(subject)?;
-    }
-    let log_id = state.log_id;
-    state.read(move |store| page(store, query, &log_id)).await.map(Json)
+    let shared = Arc::clone(&state);
+    let answer = state.compute(move || find_page(&shared, query)).await?;
+    Ok((JSON, answer).into_response())
 }
 
 /// A bundle that may be logged, and its entry.
@@ -128,15 +124,16 @@ fn with_hint(bundle: Bundle, key: &PublicKey) -> Bundle {
     }
 }
 
-fn page(store: &Store, query: FindQuery, log_id: &[u8]) -> Result<Value, ApiError> {
+fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
     let FindQuery { subject, predicate_type, from } = query;
     let (name, value, found) = match (subject, predicate_type) {
         (Some(subject), None) => {
-            let found = store.statements_about(&subject)?;
+            check_digest(&subject)?;
+            let found = lock(&state.store)?.statements_about(&subject)?;
             ("subject", subject, found)
         }
         (None, Some(predicate_type)) => {
-            let found = store.statements_of_type(&predicate_type)?;
+            let found = lock(&state.store)?.statements_of_type(&predicate_type)?;
             ("predicateType", predicate_type, found)
         }
         _ => {
@@ -153,23 +150,17 @@ fn page(store: &Store, query: FindQuery, log_id: &[u8]) -> Result<Value, ApiErro
             break;
         }
         size = size.saturating_add(statement.bundle.len());
-        bundles.push(completed(store, &statement, log_id)?.to_value());
+        // Locked anew for each, so that a long page does not hold up who appends.
+        let logged = logged(&*lock(&state.store)?, statement.index)?;
+        let bundle = Bundle::parse(&statement.bundle)
+            .map_err(|_| ApiError::Internal { what: "a stored bundle does not parse" })?;
+        bundles.push(complete(bundle, logged, &state.log_id)?.to_value());
     }
     let mut answer = json!({name: value, "bundles": bundles});
     if let (Some(next), Some(members)) = (next, answer.as_object_mut()) {
         members.insert("next".to_owned(), next.into());
     }
-    Ok(answer)
-}
-
-fn completed(
-    store: &Store,
-    statement: &StoredStatement,
-    log_id: &[u8],
-) -> Result<Bundle, ApiError> {
-    let bundle = Bundle::parse(&statement.bundle)
-        .map_err(|_| ApiError::Internal { what: "a stored bundle does not parse" })?;
-    complete(bundle, logged(store, statement.index)?, log_id)
+    Ok(answer.to_string())
 }
 
 fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {

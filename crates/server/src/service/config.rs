@@ -114,6 +114,14 @@ mod tests {
     }
 
     #[test]
+    fn unknown_fields_are_refused() {
+        let parse = |text| serde_json::from_str::<Config>(text);
+        assert_eq!(parse(r#"{"data_dir": "x"}"#).unwrap(), Config::new("x"));
+        assert!(parse(r#"{"data_dir": "x", "listn": "127.0.0.1:1"}"#).is_err());
+        assert!(parse("{}").is_err());
+    }
+
+    #[test]
     fn an_origin_is_a_host_name() {
         let good =
             |origin: &str| Config { origin: origin.to_owned(), ..Config::new("x") }.has_host_name();

@@ -192,3 +192,57 @@ fn refuse<T>(waiting: Vec<Answer<T>>, error: &Arc<StoreError>) {
 fn time_for(store: &Store) -> u64 {
     signing_time(now(), store.checkpoint().cosigned_at().unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use sealwright_store::StatementRecord;
+    use sealwright_tlog::LogKey;
+
+    use super::*;
+
+    fn entry(n: usize) -> NewEntry {
+        NewEntry {
+            body: n.to_string().into_bytes(),
+            statement: StatementRecord {
+                envelope_sha256: "0".repeat(64),
+                predicate_type: String::new(),
+                subjects: Vec::new(),
+                bundle: Vec::new(),
+                public_key_pem: String::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_what_it_took_is_answered_before_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = LogKey::generate("localhost").unwrap();
+        let store = Store::open(dir.path(), "localhost", &key, now()).unwrap();
+        let store = Arc::new(Mutex::new(store));
+        let (sequencer, thread) = Sequencer::start(Arc::clone(&store)).unwrap();
+        let mut answers = Vec::new();
+        {
+            // The thread gets no further than to its first batch.
+            let _busy = store.lock().unwrap();
+            let refused = loop {
+                let (answer, answered) = oneshot::channel();
+                match sequencer.queue.try_send(Job::Append(entry(answers.len()), answer)) {
+                    Ok(()) => answers.push(answered),
+                    Err(refused) => break refused,
+                }
+            };
+            assert!(matches!(refused, TrySendError::Full(_)));
+        }
+        assert!((QUEUE..=QUEUE + MAX_BATCH).contains(&answers.len()));
+        sequencer.stop();
+        thread.join().unwrap();
+        assert!(!sequencer.is_alive());
+        for (index, mut answered) in answers.into_iter().enumerate() {
+            let appended = answered.try_recv().unwrap().unwrap();
+            assert_eq!((appended.index, appended.duplicate), (index as u64, false));
+        }
+        let (answer, _) = oneshot::channel();
+        let late = sequencer.queue.try_send(Job::Refresh(answer));
+        assert!(matches!(late, Err(TrySendError::Disconnected(_))));
+    }
+}

@@ -1,0 +1,8 @@
+//! Integration tests, one binary.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod admission;
+mod client;
+mod service;
+mod world;
