@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Barrier;
 
@@ -274,6 +275,8 @@ fn a_restart_keeps_everything() {
     let service = serve(dir.path());
     assert!(service.log_key_created());
     let trusted_root = service.trusted_root_json().to_owned();
+    let mode = std::fs::metadata(service.log_key_path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let on_disk = || std::fs::read_to_string(dir.path().join("data/trusted_root.json")).unwrap();
     assert_eq!(on_disk(), trusted_root);
     let signer = key();
@@ -584,4 +587,18 @@ fn stopping_answers_what_is_under_way() {
     assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
     stopping.join().unwrap();
     assert_eq!(check_log(&serve(dir.path())).size, 1);
+}
+
+#[test]
+fn a_signal_stops_the_service() {
+    use rustix::process::{Signal, getpid, kill_process};
+    let dir = tempfile::tempdir().unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let service = serve(dir.path());
+        let address = service.local_addr();
+        let signals = service.catch_signals().unwrap();
+        kill_process(getpid(), signal).unwrap();
+        service.run_until(signals).unwrap();
+        assert!(TcpStream::connect(address).is_err());
+    }
 }
