@@ -25,4 +25,4 @@ test_unreadable if {
 }
 
 # Without a log nothing is known to be logged either.
-test_no_log if "LOG_STALE" in f.codes(f.with_({"log": null}))
+test_no_log if f.codes(f.with_({"log": null})) == {"LOG_STALE", "SIGNATURE_MISSING", "GATE_MISSING", "APPROVAL_MISSING"}

@@ -110,13 +110,13 @@ strings(x) if {
 	}
 }
 
-# The reasons why bundles were refused before they became statements, as a
-# subordinate clause; empty when there is nothing to say.
-refused_hint := sprintf(" (%v statement(s) were refused: %v)", [count(reasons), concat("; ", reasons)]) if {
+# Why bundles were refused before they became statements, as a clause; empty when there
+# is nothing to say. Anybody may offer a bundle, so what is shown is bounded.
+refused_hint := sprintf(" (refused by the verifier: %v)", [concat("; ", array.slice(sort(reasons), 0, 3))]) if {
 	count(reasons) > 0
 } else := ""
 
-reasons := {r.reason |
+reasons := {substring(r.reason, 0, 120) |
 	some r in list(object.get(input, "rejected", []))
 	is_string(r.reason)
 }

@@ -14,11 +14,12 @@ import rego.v1
 
 default allow := false
 
-# The set of violations must have been computed and be empty; an undefined set is
-# not an empty one.
+# What the rules found must have been computed and be empty; an undefined set is not
+# an empty one.
 allow if {
 	input_valid
 	config_valid
+	count(findings) == 0
 	count(violations) == 0
 }
 

@@ -18,6 +18,14 @@ test_nothing_is_allowed_by_nothing if {
 	}
 }
 
+# Every message can be built whatever the statements say.
+test_no_message_gets_lost if {
+	strange := [object.union(a, {"predicate": {"decision": [], "environment": {}, "expiresOn": 1, "result": {}}}) | some a in f.base.attestations]
+	f.codes(f.with_({"attestations": strange})) == {"APPROVAL_MISSING", "GATE_FAILED", "REJECTED"}
+	nothing := [{"verified": true, "predicate_type": a.predicate_type, "subject_digest": f.digest, "predicate": {}} | some a in f.base.attestations]
+	f.codes(f.with_({"attestations": nothing})) == {"SIGNATURE_MISSING", "GATE_MISSING", "APPROVAL_MISSING"}
+}
+
 test_unknown_predicate_types_change_nothing if f.codes(f.plus([f.statement("e8", 18, "https://example.com/new/v1", f.signer("somebody@loans.example", []), {"x": 1})])) == set()
 
 test_environment if {

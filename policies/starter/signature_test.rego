@@ -32,5 +32,15 @@ test_logged_after_the_decision if f.codes(f.changed(f.signature, {"time": "2026-
 
 test_refusals_are_told if {
 	document := object.union(f.without(f.signature), {"rejected": [{"reason": "bad signature"}]})
-	contains(f.messages(document), "1 statement(s) were refused: bad signature")
+	contains(f.messages(document), "(refused by the verifier: bad signature); sign it")
+}
+
+test_refusals_do_not_drown_the_message if {
+	flood := [{"reason": sprintf("%v%v", [x, y])} |
+		some x in split("abcdefghij", "")
+		some y in [concat("", [z | some z in split("0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz", "")])]
+	]
+	message := f.messages(object.union(f.without(f.signature), {"rejected": flood}))
+	count(message) < 700
+	endswith(message, "a key bound to that role.")
 }

@@ -21,6 +21,7 @@
 //! The engine is `regorus`' interpreter. Its virtual machine gives wrong answers for
 //! partial rules with variable keys and is not compiled in.
 
+mod answer;
 mod builtins;
 mod decide;
 mod engine;
@@ -29,6 +30,7 @@ mod files;
 mod input;
 mod policy;
 mod scan;
+mod starter;
 mod verdict;
 
 pub use decide::{LogView, Request, decide, replay};

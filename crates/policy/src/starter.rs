@@ -4,7 +4,7 @@ use crate::error::PolicyError;
 use crate::policy::Policy;
 
 /// Every file of `policies/starter` that decides or tests.
-const FILES: [(&str, &[u8]); 14] = [
+const FILES: [(&str, &[u8]); 15] = [
     ("approvals.rego", include_bytes!("../../../policies/starter/approvals.rego")),
     ("approvals_test.rego", include_bytes!("../../../policies/starter/approvals_test.rego")),
     ("data.json", include_bytes!("../../../policies/starter/data.json")),
@@ -17,6 +17,7 @@ const FILES: [(&str, &[u8]); 14] = [
     ("main.rego", include_bytes!("../../../policies/starter/main.rego")),
     ("main_test.rego", include_bytes!("../../../policies/starter/main_test.rego")),
     ("revocation.rego", include_bytes!("../../../policies/starter/revocation.rego")),
+    ("revocation_test.rego", include_bytes!("../../../policies/starter/revocation_test.rego")),
     ("signature.rego", include_bytes!("../../../policies/starter/signature.rego")),
     ("signature_test.rego", include_bytes!("../../../policies/starter/signature_test.rego")),
 ];
