@@ -48,9 +48,11 @@ struct ServiceState {
     checkpoint: Option<Vec<u8>>,
     /// Shown instead of the log's own.
     proof: Option<ConsistencyProof>,
-    /// Called once, before the next consistency proof is made.
-    before_proof: Option<fn(&mut MemoryLog)>,
+    /// What happens right after the next checkpoint was asked for.
+    after_checkpoint: Option<Event>,
 }
+
+type Event = Box<dyn FnOnce(&Service) + Send>;
 
 impl Service {
     fn state(&self) -> MutexGuard<'_, ServiceState> {
@@ -77,16 +79,17 @@ impl EvidenceSource for Service {
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
-        let state = self.state();
+        let mut state = self.state();
         let shown = state.checkpoint.clone().unwrap_or_else(|| state.log.checkpoint());
-        state.fault.clone().map_or(Ok(shown), Err)
+        let answer = state.fault.clone().map_or(Ok(shown), Err);
+        let event = state.after_checkpoint.take();
+        drop(state);
+        event.into_iter().for_each(|event| event(self));
+        answer
     }
 
     fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError> {
-        let mut state = self.state();
-        if let Some(change) = state.before_proof.take() {
-            change(&mut state.log);
-        }
+        let state = self.state();
         let shown = state.proof.clone().unwrap_or_else(|| state.log.consistency(old_size));
         state.fault.clone().map_or(Ok(shown), Err)
     }
@@ -112,10 +115,15 @@ impl Scene {
             statements.push(log.append(sign_with(key, &statement), key));
         }
         let root = log.trusted_root();
-        let (fault, checkpoint, proof, before_proof) = (None, None, None, None);
-        let revocations = Vec::new();
-        let state =
-            ServiceState { log, statements, revocations, fault, checkpoint, proof, before_proof };
+        let state = ServiceState {
+            log,
+            statements,
+            revocations: Vec::new(),
+            fault: None,
+            checkpoint: None,
+            proof: None,
+            after_checkpoint: None,
+        };
         let service = Arc::new(Service { state: Mutex::new(state) });
         let mut config = Config {
             role_binding: write(&dir, "roles.json", people.role_binding().to_json()),

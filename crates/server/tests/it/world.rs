@@ -171,14 +171,18 @@ pub(crate) struct MemoryLog {
 
 impl MemoryLog {
     pub(crate) fn new(time: Timestamp) -> Self {
-        let key = LogKey::generate(ORIGIN).unwrap();
+        Self::named(ORIGIN, time)
+    }
+
+    pub(crate) fn named(origin: &str, time: Timestamp) -> Self {
+        let key = LogKey::generate(origin).unwrap();
         Self { key, hashes: Vec::new(), size: 0, time }
     }
 
     /// The trusted root in which this log is the only one.
     pub(crate) fn trusted_root(&self) -> TrustedRoot {
         TrustedRoot::of_log(TransparencyLog {
-            base_url: format!("https://{ORIGIN}"),
+            base_url: format!("https://{}", self.key.origin()),
             key: self.key.verifier().clone(),
             valid_from: Timestamp::parse("2020-01-01T00:00:00Z").unwrap(),
             valid_until: None,
@@ -188,10 +192,6 @@ impl MemoryLog {
     /// From now on checkpoints are signed at this time.
     pub(crate) fn set_time(&mut self, time: Timestamp) {
         self.time = time;
-    }
-
-    pub(crate) fn size(&self) -> u64 {
-        self.size
     }
 
     /// Logs a bundle that `key` signed.
@@ -226,7 +226,7 @@ impl MemoryLog {
     /// The current checkpoint, a signed note with a time.
     pub(crate) fn checkpoint(&self) -> Vec<u8> {
         let checkpoint = Checkpoint {
-            origin: ORIGIN.to_owned(),
+            origin: self.key.origin().to_owned(),
             size: self.size,
             root: self.root(),
             extensions: Vec::new(),

@@ -165,6 +165,11 @@ fn updates_that_change_what_runs_are_judged() {
     denies_review("OBJECT_MALFORMED", update("pod-update-image"), |pod| {
         pod["request"]["oldObject"] = json!(null);
     });
+    // Sizes are only sizes where nothing else can change.
+    denies_review("MODEL_UNNAMED", captured("pod-update-image"), |pod| {
+        pod["request"]["object"] = pod["request"]["oldObject"].clone();
+        pod["request"]["object"]["spec"]["containers"][0]["resources"] = json!({"limits": {}});
+    });
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! What the attestation service says, and what is believed of it.
 
 use sealwright_attest::Timestamp;
-use sealwright_server::admission::SourceError;
-
-use serde_json::json;
+use sealwright_server::admission::{Config, SourceError};
+use serde_json::{Value, json};
 
 use super::{Answer, Scene};
 use crate::world::{MemoryLog, approval, model, other_subject, revocation, sign_with, signature};
@@ -186,7 +185,73 @@ fn a_log_that_grows_between_two_questions_is_no_fault() {
     let scene = Scene::approved();
     assert!(ask(&scene).allowed);
     scene.service.state().log.append_other();
-    scene.service.state().before_proof = Some(MemoryLog::append_other);
+    scene.service.state().after_checkpoint =
+        Some(Box::new(|service| service.state().log.append_other()));
     assert!(ask(&scene).allowed);
-    assert_eq!(scene.records()[1]["log"]["treeSize"], scene.service.state().log.size());
+    assert_eq!(scene.records()[1]["log"]["treeSize"], 6);
+}
+
+#[test]
+fn a_statement_that_is_logged_between_two_questions_is_no_fault() {
+    let scene = Scene::approved();
+    let before = scene.service.state().log.checkpoint();
+    let again = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    scene.service.log(&scene.people.officer, &again);
+    scene.service.state().checkpoint = Some(before);
+    scene.service.state().after_checkpoint =
+        Some(Box::new(|service| service.state().checkpoint = None));
+    assert!(ask(&scene).allowed);
+    assert_eq!(scene.records()[0]["log"]["treeSize"], 5);
+}
+
+#[test]
+fn a_request_that_was_overtaken_does_not_turn_the_memory_back() {
+    let scene = Scene::approved();
+    let (admission, pod, now) =
+        (scene.admission.clone(), scene.pod().to_string().into_bytes(), scene.now);
+    scene.service.state().after_checkpoint = Some(Box::new(move |service| {
+        service.state().log.append_other();
+        assert!(Answer::parse(&admission.answer(&pod, now)).allowed);
+    }));
+    assert!(ask(&scene).allowed);
+    let sizes: Vec<_> = scene.records().iter().map(|r| r["log"]["treeSize"].clone()).collect();
+    assert_eq!(sizes, [5, 5]);
+}
+
+#[test]
+fn a_log_key_counts_only_while_the_trusted_root_says_so() {
+    let scene = Scene::approved_with(|config| {
+        change_root(config, |root| {
+            root["tlogs"][0]["publicKey"]["validFor"]["end"] = json!("2026-11-24T11:59:59Z");
+        });
+    });
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "LOG_CHECKPOINT_INVALID");
+    assert!(answer.message.contains("validity"), "{answer:#?}");
+}
+
+#[test]
+fn statements_in_another_trusted_log_do_not_count_here() {
+    let mut other = MemoryLog::named("other.example", Timestamp::from_unix(1_795_000_000).unwrap());
+    let scene = Scene::approved_with(|config| {
+        let theirs: Value = serde_json::from_str(&other.trusted_root().to_json()).unwrap();
+        change_root(config, |root| {
+            root["tlogs"].as_array_mut().unwrap().push(theirs["tlogs"][0].clone());
+        });
+    });
+    (0..9).for_each(|_| other.append_other());
+    let statement = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    let bundle = sign_with(&scene.people.officer, &statement);
+    let bundle = other.append(bundle, &scene.people.officer);
+    *scene.service.state().statements.last_mut().unwrap() = bundle;
+    let answer = ask(&scene);
+    // Its tree is larger than ours, which says nothing about ours.
+    assert_eq!(answer.codes, "APPROVAL_MISSING");
+    assert!(answer.message.contains("\nignored: OTHER_LOG: "), "{answer:#?}");
+}
+
+fn change_root(config: &Config, change: impl FnOnce(&mut Value)) {
+    let mut root = serde_json::from_slice(&std::fs::read(&config.trusted_root).unwrap()).unwrap();
+    change(&mut root);
+    std::fs::write(&config.trusted_root, root.to_string()).unwrap();
 }
