@@ -149,8 +149,9 @@ impl From<RoleBindingError> for CliError {
 
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
-        Self::input(error.to_string())
-            .hint("use the trusted_root.json that `sealwright serve` writes into its data directory")
+        Self::input(error.to_string()).hint(
+            "use the trusted_root.json that `sealwright serve` writes into its data directory",
+        )
     }
 }
 

@@ -16,10 +16,10 @@ pub(crate) fn read(path: &Path, what: &str, limit: usize) -> Result<Vec<u8>, Cli
         io::ErrorKind::NotFound => {
             CliError::input(format!("{what} {shown} does not exist")).hint("check the path")
         }
-        io::ErrorKind::PermissionDenied => CliError::environment(format!(
-            "{what} {shown} cannot be read: permission denied"
-        ))
-        .hint("check who owns the file and its mode"),
+        io::ErrorKind::PermissionDenied => {
+            CliError::environment(format!("{what} {shown} cannot be read: permission denied"))
+                .hint("check who owns the file and its mode")
+        }
         _ => CliError::environment(format!("{what} {shown} cannot be read: {error}")),
     };
     // O_NONBLOCK: opening a FIFO for reading would wait for a writer.
@@ -60,12 +60,12 @@ pub(crate) enum Access {
 pub(crate) fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), CliError> {
     let failed = |error: io::Error| write_error(path, &error);
     let directory = parent(path);
-    let mut file = tempfile::Builder::new()
-        .prefix(".sealwright-")
-        .tempfile_in(&directory)
-        .map_err(failed)?;
+    let mut file =
+        tempfile::Builder::new().prefix(".sealwright-").tempfile_in(&directory).map_err(failed)?;
     if access == Access::Public {
-        file.as_file().set_permissions(fs::Permissions::from_mode(public_mode())).map_err(failed)?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(public_mode()))
+            .map_err(failed)?;
     }
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;

@@ -14,7 +14,13 @@ use crate::files;
 use crate::output::Ui;
 
 const KNOWN_SCHEMES: [&str; 8] = [
-    "pkcs11:", "awskms://", "gcpkms://", "azurekms://", "hashivault://", "openbao://", "tpm2:",
+    "pkcs11:",
+    "awskms://",
+    "gcpkms://",
+    "azurekms://",
+    "hashivault://",
+    "openbao://",
+    "tpm2:",
     "k8s://",
 ];
 
@@ -132,7 +138,9 @@ fn key_error(path: &Path, error: &KeyError) -> CliError {
         KeyError::WrongPassphrase => "try the passphrase again, or check --passphrase-file",
         KeyError::PassphraseRequired => "give --passphrase-file FILE",
         KeyError::UnsupportedAlgorithm => "make one with `sealwright key generate`",
-        KeyError::WrongLabel { .. } => "public keys verify, private keys sign: check which is meant",
+        KeyError::WrongLabel { .. } => {
+            "public keys verify, private keys sign: check which is meant"
+        }
         KeyError::NotPem | KeyError::Malformed => "the file should be a key in PEM",
     };
     CliError::input(message).hint(hint)

@@ -83,9 +83,7 @@ impl Ui {
 /// Lines of `label  value` with the values in one column.
 pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    rows.iter()
-        .map(|(label, value)| format!("{DIM}{label:width$}{DIM:#}  {value}\n"))
-        .collect()
+    rows.iter().map(|(label, value)| format!("{DIM}{label:width$}{DIM:#}  {value}\n")).collect()
 }
 
 /// Bytes for people: `1.5 MiB`.

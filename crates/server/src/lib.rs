@@ -7,13 +7,16 @@
 //! | --- | --- |
 //! | [`admission`] | the webhook: may this pod run this model? |
 //! | [`service`] | the log, and the statements by subject |
+//! | [`evidence`] | what is known about a model, verified |
 //! | [`client`] | the service, seen from the command line and from admission |
 //! | [`http`], [`tls`] | how every surface is served |
 
 pub mod admission;
 pub mod client;
 mod error;
+pub mod evidence;
 pub mod http;
 pub mod service;
 mod state;
+mod text;
 pub mod tls;

@@ -79,9 +79,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         let listener = TcpListener::bind(args.listen)
             .await
             .map_err(|error| listen_error(args.listen, &error))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| listen_error(args.listen, &error))?;
+        let address = listener.local_addr().map_err(|error| listen_error(args.listen, &error))?;
         let mut terminate =
             signal(SignalKind::terminate()).map_err(|error| daemon::no_signals(&error))?;
         let mut interrupt =

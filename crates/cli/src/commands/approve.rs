@@ -31,8 +31,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
     /// What the signature means.
-    #[arg(long, value_name = "TEXT", default_value = "I have reviewed the evidence and accept this \
-        model for use in this environment.")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "I have reviewed the evidence and accept this \
+        model for use in this environment."
+    )]
     meaning: String,
     /// Last moment at which the approval counts; 90 days from now otherwise.
     #[arg(long, value_name = "RFC3339", value_parser = Timestamp::parse)]
@@ -85,14 +89,18 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             predicate[member] = value;
         }
     }
-    announce(ui, "You sign:", &[
-        ("decision", decision.to_owned()),
-        ("model", args.model.path.display().to_string()),
-        ("as", args.role.clone()),
-        ("for", args.environment.clone()),
-        ("until", expires.to_string()),
-        ("meaning", meaning.to_owned()),
-    ]);
+    announce(
+        ui,
+        "You sign:",
+        &[
+            ("decision", decision.to_owned()),
+            ("model", args.model.path.display().to_string()),
+            ("as", args.role.clone()),
+            ("for", args.environment.clone()),
+            ("until", expires.to_string()),
+            ("meaning", meaning.to_owned()),
+        ],
+    );
     let suffix = args.role.as_str();
     let made =
         attest::attest(&args.model, predicate::APPROVAL, predicate, &args.out, Some(suffix), ui)?;

@@ -87,8 +87,7 @@ pub(crate) fn attest(
         predicate_type: predicate_type.to_owned(),
         predicate,
     };
-    let made =
-        make(&statement, KeyId::Hint, signer.as_ref(), &out.service, root.as_ref(), path)?;
+    let made = make(&statement, KeyId::Hint, signer.as_ref(), &out.service, root.as_ref(), path)?;
     Ok(MadeStatement { model_digest: manifest.model_digest().to_string(), made })
 }
 

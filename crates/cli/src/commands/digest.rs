@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         text.push('\n');
         for entry in manifest.entries() {
             let size = output::size(entry.size);
-            text += &format!("{size:>10}  {}  {:?}\n", &entry.fsverity.to_string()[..16], entry.name);
+            text +=
+                &format!("{size:>10}  {}  {:?}\n", &entry.fsverity.to_string()[..16], entry.name);
         }
     }
     ui.result(&value, &text);

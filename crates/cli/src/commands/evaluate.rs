@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         CliError::input(error.to_string())
             .hint("correct the predictions table or the gates; nothing was attested")
     })?;
-    let made = args.key.as_ref().map(|key| attest_result(args, key, &evaluation, ui)).transpose()?;
+    let made =
+        args.key.as_ref().map(|key| attest_result(args, key, &evaluation, ui)).transpose()?;
     let metrics: Vec<_> = evaluation.measurements().iter().map(measurement_value).collect();
     let mut value = json!({"ok": evaluation.passed(), "metrics": metrics});
     let mut text = table(&evaluation);
@@ -78,14 +79,7 @@ fn attest_result(
         service: args.service.clone(),
         trust: args.trust.clone(),
     };
-    attest(
-        &args.model,
-        sealwright_evaluate::PREDICATE_TYPE,
-        evaluation.predicate(),
-        &out,
-        None,
-        ui,
-    )
+    attest(&args.model, sealwright_evaluate::PREDICATE_TYPE, evaluation.predicate(), &out, None, ui)
 }
 
 fn measurement_value(measurement: &Measurement) -> serde_json::Value {
@@ -106,7 +100,8 @@ fn table(evaluation: &Evaluation) -> String {
     };
     let mut text = format!("{verdict}\n");
     for m in evaluation.measurements() {
-        let mark = if m.passed { format!("{GOOD}ok{GOOD:#}  ") } else { format!("{BAD}FAIL{BAD:#}") };
+        let mark =
+            if m.passed { format!("{GOOD}ok{GOOD:#}  ") } else { format!("{BAD}FAIL{BAD:#}") };
         let value = m.value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
         text += &format!("{mark}  {:<42} {value:>9}  {} {}\n", m.name(), m.comparator, m.threshold);
         if let Some(reason) = m.reason.as_ref().filter(|_| !m.passed) {

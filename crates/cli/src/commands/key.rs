@@ -84,8 +84,7 @@ fn generate(args: &GenerateArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     })?;
     let pem = key.encrypted_pem(passphrase.as_bytes())?;
     files::write_new(&private, pem.as_bytes(), Access::Private)?;
-    if let Err(error) =
-        files::write_new(&public, key.public_key().pem().as_bytes(), Access::Public)
+    if let Err(error) = files::write_new(&public, key.public_key().pem().as_bytes(), Access::Public)
     {
         // Half a key pair is worse than none.
         let _ = std::fs::remove_file(&private);
@@ -124,7 +123,17 @@ fn with_extension(prefix: &Path, extension: &str) -> PathBuf {
 
 /// Files that only a model directory has.
 const WEIGHTS: [&str; 12] = [
-    "safetensors", "onnx", "gguf", "ggml", "pt", "pth", "ckpt", "h5", "keras", "tflite", "pkl",
+    "safetensors",
+    "onnx",
+    "gguf",
+    "ggml",
+    "pt",
+    "pth",
+    "ckpt",
+    "h5",
+    "keras",
+    "tflite",
+    "pkl",
     "joblib",
 ];
 

@@ -45,12 +45,16 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         (None, Some(signer)) => json!({"signer": signer}),
         (None, None) => json!({"model_sha256": digest}),
     };
-    announce(ui, "You revoke:", &[
-        ("target", target.to_string()),
-        ("as", args.role.clone()),
-        ("from", effective.to_string()),
-        ("reason", args.reason.clone()),
-    ]);
+    announce(
+        ui,
+        "You revoke:",
+        &[
+            ("target", target.to_string()),
+            ("as", args.role.clone()),
+            ("from", effective.to_string()),
+            ("reason", args.reason.clone()),
+        ],
+    );
     let predicate = json!({
         "target": target,
         "role": args.role,

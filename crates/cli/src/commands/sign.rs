@@ -38,8 +38,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let signer = args.key.open(ui)?;
     let manifest = model::hash(&args.model.path, &options)?;
     let statement = oms_statement(&args.model.name()?, &manifest, &options.ignore_paths);
-    let made =
-        make(&statement, KeyId::Empty, signer.as_ref(), &args.service, root.as_ref(), path)?;
+    let made = make(&statement, KeyId::Empty, signer.as_ref(), &args.service, root.as_ref(), path)?;
 
     let (digest, oms_root) = (manifest.model_digest(), manifest.oms_root());
     let mut value = made.to_value();

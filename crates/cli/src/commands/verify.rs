@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::{Bundle, LogProof, Signed, VerifyError, check_signature};
+use sealwright_attest::{LogProof, Signed, VerifyError, check_signature};
 use sealwright_manifest::{Manifest, ManifestError};
 
 use crate::error::CliError;
@@ -77,13 +77,10 @@ fn verify_signature(
     let key = keyref::open_public(key, &args.passphrase, ui)?;
     let root = args.trust.root()?;
     let bundle = read_bundle(path)?;
-    let signed =
-        check_signature(&bundle, &key).map_err(|error| CliError::from(error).about(path.display()))?;
-    let log = match root {
-        Some(root) => Some(signed.check_log(&bundle, &root)),
-        None => None,
-    };
-    let manifest = compare(args, path, &bundle, &signed)?;
+    let signed = check_signature(&bundle, &key)
+        .map_err(|error| CliError::from(error).about(path.display()))?;
+    let log = root.map(|root| signed.check_log(&bundle, &root));
+    let manifest = compare(args, path, &signed)?;
     Ok(Signature { signed, log, manifest })
 }
 
@@ -91,7 +88,6 @@ fn verify_signature(
 fn compare(
     args: &Args,
     path: &std::path::Path,
-    _bundle: &Bundle,
     signed: &Signed,
 ) -> Result<Result<Manifest, Vec<String>>, CliError> {
     let mut ignored: Vec<String> = args.model.relative(path).into_iter().collect();
@@ -104,9 +100,9 @@ fn compare(
     };
     let Some(oms) = signed.oms() else {
         let is_about = signed.statement().is_about(&manifest.model_digest().to_string());
-        return Ok(is_about.then_some(manifest).ok_or_else(|| {
-            vec!["the statement is about another model digest".to_owned()]
-        }));
+        return Ok(is_about
+            .then_some(manifest)
+            .ok_or_else(|| vec!["the statement is about another model digest".to_owned()]));
     };
     let differences: Vec<_> = oms.compare(&manifest).iter().map(ToString::to_string).collect();
     Ok(if differences.is_empty() { Ok(manifest) } else { Err(differences) })

@@ -9,13 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::code;
-use super::evidence::{Evidence, LogMemory, LogState, gather};
 use super::pod::{MODEL_ANNOTATION, ModelReference};
 use super::record::DecisionLog;
 use super::review::{Response, Review, Unreadable};
-use super::scope::{Denial, NothingRuns, Scope, scope};
-use super::source::EvidenceSource;
-use super::text;
+use super::scope::{NothingRuns, Scope, scope};
+use crate::evidence::{Denial, Evidence, EvidenceSource, LogMemory, LogState, gather};
+use crate::text;
 
 /// `verifier.id` of the verification summaries in the decisions file.
 const VERIFIER_ID: &str = "https://sealwright.dev/admission";

@@ -14,10 +14,9 @@ use sealwright_policy::{Policy, PolicyError};
 use serde::Deserialize;
 
 use super::admit::Admission;
-use super::evidence::LogMemory;
 use super::record::DecisionLog;
-use super::source::EvidenceSource;
-use super::text;
+use crate::evidence::{EvidenceSource, LogMemory};
+use crate::text;
 
 /// Everything that an operator decides about the webhook, apart from its sockets.
 #[derive(Debug, Clone, Deserialize)]

@@ -10,7 +10,6 @@
 //! | --- | --- |
 //! | `review` | reads `AdmissionReview` requests, writes responses |
 //! | `scope`, `pod` | which requests are judged, and what the pod names |
-//! | `source`, `evidence` | statements and checkpoints: fetched, verified |
 //! | `admit` | puts it together: request in, decision out |
 //! | `record` | the decisions file |
 //! | `config`, `routes` | files into values, sockets into calls |
@@ -25,21 +24,17 @@
 
 mod admit;
 mod config;
-mod evidence;
 mod pod;
 mod record;
 mod review;
 mod routes;
 mod scope;
-mod source;
-mod text;
 
 pub use admit::Admission;
 pub use config::{Config, ConfigError};
 pub use pod::{InvalidModelReference, MODEL_ANNOTATION, ModelReference};
 pub use review::MAX_REVIEW_SIZE;
 pub use routes::router;
-pub use source::{EvidenceSource, SourceError};
 
 /// The codes that the webhook itself denies with; others are the policy's.
 pub mod code {
@@ -57,16 +52,10 @@ pub mod code {
     pub const MODEL_REFERENCE: &str = "MODEL_REFERENCE";
     /// The model of a pod that exists would be another one.
     pub const MODEL_CHANGED: &str = "MODEL_CHANGED";
-    /// The attestation service did not answer in time.
-    pub const SERVICE_UNREACHABLE: &str = "SERVICE_UNREACHABLE";
-    /// The attestation service answered something that cannot be used.
-    pub const SERVICE_ANSWER: &str = "SERVICE_ANSWER";
-    /// The current checkpoint is not signed by a log of the trusted root.
-    pub const LOG_CHECKPOINT_INVALID: &str = "LOG_CHECKPOINT_INVALID";
-    /// The log shows less than it has shown before.
-    pub const LOG_ROLLED_BACK: &str = "LOG_ROLLED_BACK";
-    /// The log's history is not one history.
-    pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
+    pub use crate::evidence::code::{
+        LOG_CHECKPOINT_INVALID, LOG_INCONSISTENT, LOG_ROLLED_BACK, SERVICE_ANSWER,
+        SERVICE_UNREACHABLE,
+    };
     /// The decision could not be written to the decisions file.
     pub const DECISION_NOT_RECORDED: &str = "DECISION_NOT_RECORDED";
     /// A fault of the webhook itself.

@@ -10,7 +10,7 @@ use sealwright_manifest::Sha256;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::text;
+use crate::text;
 
 /// The annotation by which a pod names its model: `NAME@sha256:DIGEST`.
 pub const MODEL_ANNOTATION: &str = "sealwright.dev/model";

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::code;
-use super::text;
+use crate::text;
 
 /// Largest review that is read, in bytes. The API server admits objects of 3 MiB, and an UPDATE
 /// carries two of them.

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::admit::{Admission, Asked, Decision};
 use super::code;
 use super::review::{MAX_REVIEW_SIZE, Review, Unreadable};
-use super::scope::Denial;
+use crate::evidence::Denial;
 
 /// How many requests are judged at once. The service that hangs holds no more threads than these;
 /// a request that gets no turn before its deadline is denied.

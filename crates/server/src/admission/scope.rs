@@ -18,7 +18,8 @@ use serde_json::Value;
 use super::code;
 use super::pod::{self, MODEL_ANNOTATION, ModelReference, NotAPod, Pod};
 use super::review::{Operation, Review};
-use super::text;
+use crate::evidence::Denial;
+use crate::text;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,19 +42,6 @@ pub(crate) enum NothingRuns {
     Unchanged,
     /// A pod that was judged when it was created gets its node.
     Bound,
-}
-
-/// Why a request is denied before policy is asked, or instead of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Denial {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-}
-
-impl Denial {
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
 }
 
 /// Finds out what the request would make run. Dry runs are the same as others here.

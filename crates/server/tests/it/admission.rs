@@ -14,9 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
-use sealwright_server::admission::{
-    Admission, Config, EvidenceSource, MODEL_ANNOTATION, SourceError,
-};
+use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
+use sealwright_server::evidence::{EvidenceSource, SourceError};
 use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
 

@@ -79,7 +79,8 @@ pub(super) fn run(
     let decide = |case: Case| {
         let inputs: Option<Vec<f64>> =
             config.features.iter().map(|f| case.features.get(&f.name).copied()).collect();
-        let inputs = inputs.ok_or_else(|| broken(format!("{}: a feature is missing", case.name)))?;
+        let inputs =
+            inputs.ok_or_else(|| broken(format!("{}: a feature is missing", case.name)))?;
         let score = network.score(&inputs);
         // Written so that a NaN differs too.
         let agrees = (score - case.score).abs() <= tolerance;
@@ -166,6 +167,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn broken(problem: impl ToString) -> InferenceError {
     InferenceError::Broken(problem.to_string())
 }

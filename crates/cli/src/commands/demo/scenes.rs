@@ -23,12 +23,25 @@ fn road_to_production(world: &World, story: &mut Story<'_>) -> Result<String, Cl
     story.done("sign", "the trainer signs every file", &logged(&signed));
     let evaluated = evaluate(world, "model")?;
     story.done("evaluate", "the evaluator measures it on held-out data", &evaluated);
-    ask(world, story, "admit-unapproved", "a pod asks for it before anybody approved", &digest, Outcome::Deny)?;
+    ask(
+        world,
+        story,
+        "admit-unapproved",
+        "a pod asks for it before anybody approved",
+        &digest,
+        Outcome::Deny,
+    )?;
     approve(world, story, "approve-lead", "data-science-lead", "lead-data-scientist", "model")?;
     approve(world, story, "approve-compliance", "compliance-officer", "compliance", "model")?;
     ask(world, story, "admit", "the pod asks again", &digest, Outcome::Allow)?;
     world.copy_model("node/model")?;
-    run(world, story, "run", "it runs: applicants are scored with verified weights", Outcome::Allow)?;
+    run(
+        world,
+        story,
+        "run",
+        "it runs: applicants are scored with verified weights",
+        Outcome::Allow,
+    )?;
     Ok(digest)
 }
 
@@ -47,7 +60,13 @@ fn flipped_bit(world: &World, story: &mut Story<'_>) -> Result<(), CliError> {
     let outcome = if answer.code == 0 { Outcome::Allow } else { Outcome::Deny };
     let title = "`sealwright verify` looks at the files";
     story.tell("flipped-bit-verify", title, Outcome::Deny, outcome, &reason.join("\n"));
-    run(world, story, "flipped-bit-run", "the loader is asked to run it all the same", Outcome::Deny)
+    run(
+        world,
+        story,
+        "flipped-bit-run",
+        "the loader is asked to run it all the same",
+        Outcome::Deny,
+    )
 }
 
 fn hotfix(world: &World, story: &mut Story<'_>, approved: &str) -> Result<(), CliError> {
@@ -61,7 +80,11 @@ fn hotfix(world: &World, story: &mut Story<'_>, approved: &str) -> Result<(), Cl
     if digest == approved {
         return Err(CliError::failed("the hotfix changed nothing"));
     }
-    story.done("hotfix-sign", "the threshold is lowered, and signed by the engineer", &logged(&signed));
+    story.done(
+        "hotfix-sign",
+        "the threshold is lowered, and signed by the engineer",
+        &logged(&signed),
+    );
     ask(world, story, "hotfix", "a pod asks for the hotfix", &digest, Outcome::Deny)
 }
 
@@ -82,9 +105,10 @@ fn one_person(world: &World, story: &mut Story<'_>) -> Result<(), CliError> {
 }
 
 fn evaluate(world: &World, model: &str) -> Result<String, CliError> {
-    let value = world.sign_as("evaluator", &[
-        "evaluate", model, "--predictions", "predictions.csv", "--gates", "gates.toml",
-    ])?;
+    let value = world.sign_as(
+        "evaluator",
+        &["evaluate", model, "--predictions", "predictions.csv", "--gates", "gates.toml"],
+    )?;
     let metrics = value["metrics"].as_array().cloned().unwrap_or_default();
     let shown = metrics.iter().filter(|metric| {
         let pair = (text(&metric["metric"]), text(&metric["slice"]));

@@ -78,9 +78,21 @@ impl World {
             "who may speak as lead-data-scientist, compliance, trainer, evaluator",
         );
         let admission = runner.serve(&[
-            "admission", "--service", &url, "--trusted-root", "service/trusted_root.json",
-            "--roles", "roles.sigstore.json", "--owner-key", "keys/owner.pub", "--listen", listen,
-            "--tls-dir", "tls", "--decisions", "decisions.jsonl",
+            "admission",
+            "--service",
+            &url,
+            "--trusted-root",
+            "service/trusted_root.json",
+            "--roles",
+            "roles.sigstore.json",
+            "--owner-key",
+            "keys/owner.pub",
+            "--listen",
+            listen,
+            "--tls-dir",
+            "tls",
+            "--decisions",
+            "decisions.jsonl",
         ])?;
         story.done(
             "admission",
@@ -100,8 +112,14 @@ impl World {
         let key = key_reference(who);
         let service = text(&self.service.ready["url"]);
         let common = [
-            "--key", &key, "--passphrase-file", "keys/passphrase", "--service", service,
-            "--trusted-root", "service/trusted_root.json",
+            "--key",
+            &key,
+            "--passphrase-file",
+            "keys/passphrase",
+            "--service",
+            service,
+            "--trusted-root",
+            "service/trusted_root.json",
         ];
         self.runner.must(&[args, &common].concat())
     }
@@ -189,8 +207,17 @@ fn bind_roles(directory: &Path, runner: &Runner, service: &str) -> Result<(), Cl
     let roles = serde_json::to_string_pretty(&roles).unwrap_or_default() + "\n";
     files::write_new(&directory.join("roles.json"), roles.as_bytes(), Access::Public)?;
     runner.must(&[
-        "roles", "sign", "roles.json", "--key", &key_reference("owner"), "--passphrase-file",
-        "keys/passphrase", "--service", service, "--trusted-root", "service/trusted_root.json",
+        "roles",
+        "sign",
+        "roles.json",
+        "--key",
+        &key_reference("owner"),
+        "--passphrase-file",
+        "keys/passphrase",
+        "--service",
+        service,
+        "--trusted-root",
+        "service/trusted_root.json",
     ])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use sealwright_attest::Bundle;
 use sealwright_manifest::{Manifest, Sha256};
-use sealwright_policy::{LogView, Request, Verdict, decide};
+use sealwright_policy::{Request, Verdict, decide};
 use sealwright_server::evidence::{self, EvidenceSource, LogMemory, SourceError};
 use sealwright_tlog::ConsistencyProof;
 
@@ -68,12 +68,7 @@ pub(crate) fn decide_model(args: &Args, manifest: &Manifest) -> Result<Verdict, 
         model_digest,
         rejected: gathered.ignored,
     };
-    let log = LogView {
-        origin: gathered.log.origin,
-        checkpoint_time: gathered.log.time,
-        tree_size: gathered.log.size,
-    };
-    Ok(decide(&policy, &request, Some(&log), &gathered.verified))
+    Ok(decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified))
 }
 
 /// The service, or the files that were given instead.
@@ -102,6 +97,11 @@ impl EvidenceSource for FileSource {
     fn statements_about(&self, _model: &Sha256) -> Result<Vec<Bundle>, SourceError> {
         // Statements about other models are left out by the decision itself.
         Ok(self.bundles.clone())
+    }
+
+    fn revocations(&self) -> Result<Vec<Bundle>, SourceError> {
+        // Those that were given are among the statements.
+        Ok(Vec::new())
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {

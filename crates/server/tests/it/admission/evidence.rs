@@ -1,7 +1,8 @@
 //! What the attestation service says, and what is believed of it.
 
 use sealwright_attest::Timestamp;
-use sealwright_server::admission::{Config, SourceError};
+use sealwright_server::admission::Config;
+use sealwright_server::evidence::SourceError;
 use serde_json::{Value, json};
 
 use super::{Answer, Scene};

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use sealwright_attest::{Bundle, Timestamp};
 use sealwright_manifest::Sha256;
-use sealwright_server::admission::{Admission, Config, EvidenceSource, SourceError, router};
+use sealwright_server::admission::{Admission, Config, router};
+use sealwright_server::evidence::{EvidenceSource, SourceError};
 use sealwright_server::{http, tls};
 use sealwright_tlog::ConsistencyProof;
 use tokio::net::TcpListener;

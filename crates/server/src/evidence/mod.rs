@@ -14,23 +14,56 @@ use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
 use sealwright_tlog::{Hash, verify_checkpoint};
 
-use super::code;
-use super::scope::Denial;
-use super::source::{EvidenceSource, SourceError};
-use super::text;
+use crate::text;
+
+mod source;
+
+pub use source::{EvidenceSource, SourceError};
+
+/// Why there is no evidence to decide on: [`Denial::code`] is stable, the message one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Denial {
+    /// One of [`code`], or a code of the room that denies.
+    pub code: &'static str,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl Denial {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The codes with which gathering evidence fails.
+pub mod code {
+    /// The attestation service did not answer in time.
+    pub const SERVICE_UNREACHABLE: &str = "SERVICE_UNREACHABLE";
+    /// The attestation service answered something that cannot be used.
+    pub const SERVICE_ANSWER: &str = "SERVICE_ANSWER";
+    /// The current checkpoint is not signed by a log of the trusted root.
+    pub const LOG_CHECKPOINT_INVALID: &str = "LOG_CHECKPOINT_INVALID";
+    /// The log shows less than it has shown before.
+    pub const LOG_ROLLED_BACK: &str = "LOG_ROLLED_BACK";
+    /// The log's history is not one history.
+    pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
+}
 
 /// Everything that a decision about one model rests on.
 #[derive(Debug)]
-pub(crate) struct Evidence {
-    pub(crate) verified: Vec<Verified>,
+pub struct Evidence {
+    /// What may be believed.
+    pub verified: Vec<Verified>,
     /// Why other bundles do not count, a few of them, `CODE: reason`.
-    pub(crate) ignored: Vec<String>,
-    pub(crate) log: LogState,
+    pub ignored: Vec<String>,
+    /// The newest state of the log.
+    pub log: LogState,
 }
 
 /// A verified checkpoint of a log of the trusted root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogState {
+pub struct LogState {
     log_id: [u8; 32],
     pub(crate) origin: String,
     pub(crate) size: u64,
@@ -40,7 +73,7 @@ pub(crate) struct LogState {
 
 /// The newest checkpoint seen of each log, since the process started.
 #[derive(Debug, Default)]
-pub(crate) struct LogMemory {
+pub struct LogMemory {
     /// Size and root by log id. Each entry only ever grows, and only by [`LogMemory::advance`].
     newest: Mutex<BTreeMap<[u8; 32], (u64, Hash)>>,
 }
@@ -52,7 +85,11 @@ const MAX_TRIES: usize = 8;
 const MAX_IGNORED: usize = 5;
 
 /// Fetches and verifies all that is to be known about `model`.
-pub(crate) fn gather(
+///
+/// # Errors
+/// [`Denial`] when the source fails or its log cannot be believed; bundles that do not verify are
+/// no error, they are left out and named in [`Evidence::ignored`].
+pub fn gather(
     source: &dyn EvidenceSource,
     roles: &RoleBinding,
     root: &TrustedRoot,
@@ -126,7 +163,8 @@ impl LogMemory {
 
 impl LogState {
     /// The part that policy sees.
-    pub(crate) fn view(&self) -> LogView {
+    #[must_use]
+    pub fn view(&self) -> LogView {
         LogView { origin: self.origin.clone(), checkpoint_time: self.time, tree_size: self.size }
     }
 
