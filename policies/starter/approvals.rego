@@ -36,8 +36,8 @@ violations contains v if {
 		"code": "APPROVAL_MISSING",
 		"control": "two-role-approval",
 		"msg": sprintf(
-			"No approval by role %v counts for environment %v%v%v; somebody bound to that role must run `sealwright approve --as %v`.",
-			[role, input.request.environment, found(role), lib.refused_hint, role],
+			"No approval by role %v counts for environment %v%v; somebody bound to that role must run `sealwright approve --as %v`.",
+			[role, input.request.environment, found(role), role],
 		),
 	}
 }

@@ -14,7 +14,7 @@ import rego.v1
 required := lib.list(lib.config.gates.required)
 
 results := {a |
-	some a in revocation.standing_of(lib.test_type)
+	some a in revocation.standing_of(lib.result_type)
 	lib.signed_as(a, lib.config.gates.roles)
 }
 
@@ -53,15 +53,29 @@ holds(gate, m) if {
 	m.value <= gate.threshold
 }
 
+# One sentence when nothing was measured at all, and not one for each gate.
 violations contains v if {
+	count(fresh) == 0
+	v := {
+		"code": "GATE_MISSING",
+		"control": "evaluation-gates",
+		"msg": sprintf(
+			"No standing test result by role %v from the last %v days; run `sealwright evaluate` and attest the result with a key bound to that role.",
+			[lib.either(lib.config.gates.roles), lib.config.gates.max_age_days],
+		),
+	}
+}
+
+violations contains v if {
+	count(fresh) > 0
 	some gate in required
 	count(measured_in(fresh, gate)) == 0
 	v := {
 		"code": "GATE_MISSING",
 		"control": "evaluation-gates",
 		"msg": sprintf(
-			"No standing test result by role %v from the last %v days measures %v on %v%v; run `sealwright evaluate` and attest the result with a key bound to that role.",
-			[lib.either(lib.config.gates.roles), lib.config.gates.max_age_days, gate.metric, gate.slice, lib.refused_hint],
+			"No standing test result by role %v from the last %v days measures %v on %v; add the gate to the evaluation, and attest its result with a key bound to that role.",
+			[lib.either(lib.config.gates.roles), lib.config.gates.max_age_days, gate.metric, gate.slice],
 		),
 	}
 }

@@ -9,7 +9,7 @@ import rego.v1
 
 signature_type := "https://model_signing/signature/v1.0"
 
-test_type := "https://in-toto.io/attestation/test-result/v0.1"
+result_type := "https://in-toto.io/attestation/test-result/v0.1"
 
 approval_type := "https://sealwright.dev/predicate/approval/v0.1"
 
@@ -108,15 +108,4 @@ strings(x) if {
 	every item in x {
 		is_string(item)
 	}
-}
-
-# Why bundles were refused before they became statements, as a clause; empty when there
-# is nothing to say. Anybody may offer a bundle, so what is shown is bounded.
-refused_hint := sprintf(" (refused by the verifier: %v)", [concat("; ", array.slice(sort(reasons), 0, 3))]) if {
-	count(reasons) > 0
-} else := ""
-
-reasons := {substring(r.reason, 0, 120) |
-	some r in list(object.get(input, "rejected", []))
-	is_string(r.reason)
 }

@@ -18,8 +18,8 @@ violations contains v if {
 		"code": "SIGNATURE_MISSING",
 		"control": "model-signature",
 		"msg": sprintf(
-			"No logged signature over this model by role %v counts%v%v; sign it with `sealwright sign` and a key bound to that role.",
-			[lib.either(lib.config.signature.roles), found, lib.refused_hint],
+			"No logged signature over this model by role %v counts%v; sign it with `sealwright sign` and a key bound to that role.",
+			[lib.either(lib.config.signature.roles), found],
 		),
 	}
 }

@@ -29,18 +29,3 @@ test_not_in_this_log if {
 }
 
 test_logged_after_the_decision if f.codes(f.changed(f.signature, {"time": "2026-11-20T11:00:00Z"})) == {"SIGNATURE_MISSING"}
-
-test_refusals_are_told if {
-	document := object.union(f.without(f.signature), {"rejected": [{"reason": "bad signature"}]})
-	contains(f.messages(document), "(refused by the verifier: bad signature); sign it")
-}
-
-test_refusals_do_not_drown_the_message if {
-	flood := [{"reason": sprintf("%v%v", [x, y])} |
-		some x in split("abcdefghij", "")
-		some y in [concat("", [z | some z in split("0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz", "")])]
-	]
-	message := f.messages(object.union(f.without(f.signature), {"rejected": flood}))
-	count(message) < 700
-	endswith(message, "a key bound to that role.")
-}
