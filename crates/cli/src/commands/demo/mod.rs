@@ -47,11 +47,13 @@ struct Step {
 struct Story<'a> {
     ui: &'a Ui,
     steps: Vec<Step>,
+    /// What was typed for the next step.
+    typed: Option<String>,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let place = Place::prepare(args.keep.as_deref())?;
-    let mut story = Story { ui, steps: Vec::new() };
+    let mut story = Story { ui, steps: Vec::new(), typed: None };
     let told = world::World::start(place.path(), &mut story)
         .and_then(|world| scenes::play(&world, &mut story));
     let ok = told.is_ok() && story.steps.iter().all(|step| step.expected == step.outcome);
@@ -128,6 +130,11 @@ impl Story<'_> {
         }
     }
 
+    /// The command of the step that is told next.
+    fn typed(&mut self, command: String) {
+        self.typed = Some(command);
+    }
+
     /// Tells a step: what was done or asked, and what came of it.
     fn tell(
         &mut self,
@@ -144,6 +151,9 @@ impl Story<'_> {
                 Outcome::Deny => format!("{BAD}REFUSED{BAD:#}"),
             };
             self.ui.line(&format!(" {word}  {title}"));
+            if let Some(command) = self.typed.take() {
+                self.ui.line(&format!("           $ {command}"));
+            }
             for line in reason.lines().flat_map(|line| wrap(line, 68)) {
                 self.ui.line(&format!("{DIM}           {line}{DIM:#}"));
             }

@@ -1,7 +1,7 @@
 //! The story: a model on its way to production, and three attacks.
 
 use super::inference::{self, InferenceError};
-use super::world::{Answer, World, text};
+use super::world::{Answer, World, key_reference, text};
 use super::{Outcome, Story, example};
 use crate::error::CliError;
 
@@ -20,8 +20,10 @@ pub(super) fn play(world: &World, story: &mut Story<'_>) -> Result<(), CliError>
 fn road_to_production(world: &World, story: &mut Story<'_>) -> Result<String, CliError> {
     let signed = world.sign_as("trainer", &["sign", "model"])?;
     let digest = text(&signed["model_digest"]).to_owned();
+    story.typed(format!("sealwright sign model --key {}", key_reference("trainer")));
     story.done("sign", "the trainer signs every file", &logged(&signed));
     let evaluated = evaluate(world, "model")?;
+    story.typed("sealwright evaluate model --predictions predictions.csv …".to_owned());
     story.done("evaluate", "the evaluator measures it on held-out data", &evaluated);
     ask(
         world,
@@ -58,7 +60,8 @@ fn flipped_bit(world: &World, story: &mut Story<'_>) -> Result<(), CliError> {
     let differences = answer.value["differences"].as_array().cloned().unwrap_or_default();
     let reason: Vec<_> = differences.iter().map(|line| text(line).to_owned()).collect();
     let outcome = if answer.code == 0 { Outcome::Allow } else { Outcome::Deny };
-    let title = "`sealwright verify` looks at the files";
+    let title = "the files are checked against the signature";
+    story.typed("sealwright verify node/model --bundle model.sig --key trainer.pub".to_owned());
     story.tell("flipped-bit-verify", title, Outcome::Deny, outcome, &reason.join("\n"));
     run(
         world,
@@ -133,6 +136,8 @@ fn approve(
     model: &str,
 ) -> Result<(), CliError> {
     let approved = world.sign_as(who, &["approve", model, "--as", role])?;
+    let key = key_reference(who);
+    story.typed(format!("sealwright approve {model} --as {role} \\\n               --key {key}"));
     story.done(step, &format!("{who} approves as {role}"), &logged(&approved));
     Ok(())
 }
@@ -149,7 +154,8 @@ fn ask(
     let outcome = if allowed { Outcome::Allow } else { Outcome::Deny };
     let reason = match allowed {
         true => "signed, gates passed, approved by two people, nothing revoked".to_owned(),
-        false => reason,
+        // The first line names the model and the decision, which the story has just done.
+        false => reason.lines().skip(1).collect::<Vec<_>>().join("\n"),
     };
     story.tell(step, title, expected, outcome, &reason);
     Ok(())

@@ -59,7 +59,7 @@ impl World {
         story.done(
             "train",
             "a loan-approval model, trained on mortgage applications",
-            &format!("{count} files, model digest {}", text(&digest["model_digest"])),
+            &format!("{count} files, model digest:\n{}", text(&digest["model_digest"])),
         );
         make_keys(directory, &runner)?;
         story.done(
@@ -170,7 +170,8 @@ pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn key_reference(who: &str) -> String {
+/// The key of somebody.
+pub(super) fn key_reference(who: &str) -> String {
     format!("file:keys/{who}.key")
 }
 
