@@ -145,31 +145,61 @@ reconsidered(rejection) if {
 
 # ---- messages -----------------------------------------------------------------------
 
-# Approvals that were meant for `role`, and what keeps each from counting.
-found(role) := sprintf(" (%v)", [concat("; ", obstacles(role))]) if {
-	count(obstacles(role)) > 0
+# What keeps the approvals that were meant for `role` from counting, as a clause.
+found(role) := sprintf(" (%v)", [concat("; ", texts)]) if {
+	texts := {o.text | some o in obstacles; o.role == role}
+	count(texts) > 0
 } else := ""
 
-obstacles(role) := {text |
+meant(role) := {a |
 	some a in lib.about_model_of(lib.approval_type)
 	a.predicate.role == role
 	a.predicate.decision == "APPROVED"
-	some text in obstacle(a, role)
 }
 
-obstacle(a, role) := {sprintf("%v is not bound to role %v", [a.signer.principal, role]) |
+obstacles contains {"role": role, "text": text} if {
+	some role in required
+	some a in meant(role)
 	not lib.signed_as(a, {role})
-} | {sprintf("the approval by %v is for environment %v", [a.signer.principal, environment]) |
+	text := sprintf("%v is not bound to role %v", [a.signer.principal, role])
+}
+
+obstacles contains {"role": role, "text": text} if {
+	some role in required
+	some a in meant(role)
 	environment := object.get(a.predicate, "environment", "absent")
 	environment != input.request.environment
-} | {sprintf("the approval by %v has no expiry date or expired: %v", [a.signer.principal, object.get(a.predicate, "expiresOn", "absent")]) |
+	text := sprintf("the approval by %v is for environment %v", [a.signer.principal, environment])
+}
+
+obstacles contains {"role": role, "text": text} if {
+	some role in required
+	some a in meant(role)
 	not unexpired(a)
-} | {sprintf("the approval by %v is older than %v days", [a.signer.principal, lib.config.approvals.max_age_days]) |
+	expiry := object.get(a.predicate, "expiresOn", "absent")
+	text := sprintf("the approval by %v has no expiry date or expired: %v", [a.signer.principal, expiry])
+}
+
+obstacles contains {"role": role, "text": text} if {
+	some role in required
+	some a in meant(role)
 	lib.age_days(a) > lib.config.approvals.max_age_days
-} | {sprintf("the approval by %v is not in the log %v", [a.signer.principal, object.get(input, ["log", "origin"], "(none seen)")]) |
+	text := sprintf("the approval by %v is older than %v days", [a.signer.principal, lib.config.approvals.max_age_days])
+}
+
+obstacles contains {"role": role, "text": text} if {
+	some role in required
+	some a in meant(role)
 	not lib.in_log(a)
-} | {sprintf("the approval by %v was revoked", [a.signer.principal]) |
+	log := object.get(input, ["log", "origin"], "(none seen)")
+	text := sprintf("the approval by %v is not in the log %v", [a.signer.principal, log])
+}
+
+obstacles contains {"role": role, "text": text} if {
+	some role in required
+	some a in meant(role)
 	revocation.withdrawn(a)
+	text := sprintf("the approval by %v was revoked", [a.signer.principal])
 }
 
 unexpired(a) if lib.ns(a.predicate.expiresOn) > lib.now_ns

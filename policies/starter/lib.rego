@@ -96,10 +96,12 @@ ns(x) := time.parse_rfc3339_ns(x) if {
 
 # Total, although `main` refuses a configuration that is not a list of strings.
 either(roles) := concat(" or ", roles) if strings(roles)
+
 else := "(not configured)"
 
 # Iterating over something else than a collection is an error.
 list(x) := x if is_array(x)
+
 else := []
 
 strings(x) if {

@@ -26,7 +26,7 @@ allow if {
 decision := {
 	"allow": allow,
 	"violations": violations,
-	"evidence": {a.envelope_sha256 | some a in revocation.standing} | {r.envelope_sha256 | some r in revocation.in_force},
+	"evidence": ({a.envelope_sha256 | some a in revocation.standing} | {r.envelope_sha256 | some r in revocation.in_force}),
 }
 
 # The rules may rely on a sound input and configuration.
@@ -36,7 +36,7 @@ violations contains v if {
 	some v in findings
 }
 
-findings := signature.violations | gates.violations | approvals.violations | revocation.violations | freshness.violations
+findings := (((signature.violations | gates.violations) | approvals.violations) | revocation.violations) | freshness.violations
 
 violations contains v if {
 	not input_valid

@@ -235,7 +235,7 @@ fn outcome(policy: &Policy, input: &DecisionInput, limit: Duration) -> Outcome {
         ),
         Err(Failure::Panic) => Outcome::deny(
             code::POLICY_PANIC,
-            "The policy engine panicked on this policy and input; the report above says where.",
+            "The policy engine panicked on this policy and input; its report is on standard error.",
         ),
     }
 }
