@@ -1,11 +1,16 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
     admission, approve, attest, completions, demo, digest, evaluate, key, man, revoke, roles,
     serve, sign, verify,
 };
+use crate::error::CliError;
+use crate::output::Ui;
 
 /// Prove that the model you run is the model you approved.
 ///
@@ -38,6 +43,44 @@ pub(crate) enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
+}
+
+/// Prints help and version as asked, and says what is wrong with a command line in the form of
+/// every other error.
+pub(crate) fn report(error: &clap::Error) -> ExitCode {
+    let ui = Ui::new(std::env::args_os().any(|arg| arg == "--json"));
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() || (is_help && !ui.is_json()) {
+        // A closed pipe has seen enough.
+        let _ = error.print();
+        return ExitCode::from(u8::from(is_help) * 2);
+    }
+    let error = if is_help {
+        CliError::input("a command is missing").hint("see `sealwright --help`")
+    } else {
+        usage_error(&error.render().to_string())
+    };
+    ui.finish(error.report(&ui))
+}
+
+/// clap's paragraphs in two lines: what is wrong; its tip, or the usage.
+fn usage_error(rendered: &str) -> CliError {
+    let (mut message, mut tips, mut usage) = (Vec::new(), Vec::new(), None);
+    for line in rendered.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            tips.push(tip);
+        } else if let Some(line) = line.strip_prefix("Usage: ") {
+            usage = Some(line);
+        } else if !line.starts_with("For more information") && usage.is_none() {
+            message.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    let hint = match (tips.is_empty(), usage) {
+        (false, _) => tips.join("; "),
+        (true, Some(usage)) => format!("usage: {usage}"),
+        (true, None) => "try --help".to_owned(),
+    };
+    CliError::input(message.join(" ")).hint(hint)
 }
 
 #[cfg(test)]

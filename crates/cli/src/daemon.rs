@@ -35,6 +35,7 @@ impl DaemonArgs {
             let signal = Some(rustix::process::Signal::TERM);
             rustix::process::set_parent_process_death_signal(signal).map_err(|error| {
                 CliError::environment(format!("cannot follow the parent process: {error}"))
+                    .hint("this needs Linux")
             })?;
         }
         Ok(())
@@ -44,6 +45,7 @@ impl DaemonArgs {
 /// Signals cannot be caught, so the process could not be stopped in good order.
 pub(crate) fn no_signals(error: &io::Error) -> CliError {
     CliError::environment(format!("cannot catch signals: {error}"))
+        .hint("raise the limit on open files for this user")
 }
 
 fn output_has_colour() -> bool {

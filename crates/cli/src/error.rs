@@ -7,7 +7,7 @@ use serde_json::json;
 use sealwright_attest::{BundleError, RoleBindingError, SignError, TrustError, VerifyError};
 use sealwright_manifest::ManifestError;
 
-use crate::output::{BAD, STRONG, Ui};
+use crate::output::{BAD, STRONG, Ui, plain};
 
 /// What went wrong, what to do about it, and whose turn it is.
 #[derive(Debug)]
@@ -44,6 +44,20 @@ impl CliError {
         Self { kind: Kind::Environment, message: message.into(), hint: None }
     }
 
+    /// The error with its causes, unless it names them itself.
+    pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// Adds what to do next.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -66,9 +80,9 @@ impl CliError {
 
     /// The same without JSON, for a command that has already printed its object.
     pub(crate) fn report_to_stderr(&self, ui: &Ui) -> ExitCode {
-        ui.note(&format!("{BAD}error:{BAD:#} {}", self.message));
+        ui.note(&format!("{BAD}error:{BAD:#} {}", plain(&self.message)));
         if let Some(hint) = &self.hint {
-            ui.note(&format!("{STRONG}hint:{STRONG:#} {hint}"));
+            ui.note(&format!("{STRONG}hint:{STRONG:#} {}", plain(hint)));
         }
         ExitCode::from(self.kind as u8)
     }
@@ -92,8 +106,9 @@ impl From<ManifestError> for CliError {
                 "replace the link by the file it points to (`cp -rL`), \
                  or leave it out with --ignore-path",
             ),
-            ManifestError::SpecialFile { .. } => Self::input(message)
-                .hint("remove it from the model, or leave it out with --ignore-path"),
+            ManifestError::SpecialFile { .. } => Self::input(message).hint(
+                "a model has regular files only: remove it, or leave it out with --ignore-path",
+            ),
             ManifestError::ChangedWhileReading { .. } => Self::input(message)
                 .hint("wait until the model is written completely, then try again"),
             ManifestError::TooDeep { .. } | ManifestError::TooManyFiles { .. } => {
@@ -102,7 +117,9 @@ impl From<ManifestError> for CliError {
             ManifestError::Mismatch { .. } => {
                 Self::failed(message).hint("the file was changed after it was signed")
             }
-            ManifestError::TooLarge { .. } | ManifestError::Order { .. } => Self::input(message),
+            ManifestError::TooLarge { .. } | ManifestError::Order { .. } => {
+                Self::input(message).hint("check that MODEL is the right directory")
+            }
         }
     }
 }
@@ -142,7 +159,8 @@ impl From<RoleBindingError> for CliError {
             RoleBindingError::Type { .. } => {
                 Self::input(message).hint("make one with `sealwright roles sign`")
             }
-            _ => Self::input(message).hint("see docs/roles.md for the form of a role binding"),
+            _ => Self::input(message)
+                .hint("see `sealwright roles sign --help` for the form of a role binding"),
         }
     }
 }
@@ -157,6 +175,6 @@ impl From<TrustError> for CliError {
 
 impl From<SignError> for CliError {
     fn from(error: SignError) -> Self {
-        Self::environment(error.to_string())
+        Self::environment(Self::chain(&error)).hint("the system gave no randomness; try again")
     }
 }

@@ -2,39 +2,54 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::error::CliError;
+use crate::output;
 
 /// Reads a file of at most `limit` bytes; `what` names it in the error.
 ///
-/// A FIFO or device is refused: reading one may never end.
+/// A FIFO or device is refused: reading one may never end. Not so `/dev/stdin` and `/dev/fd/N`, which
+/// a shell makes of `<(command)`.
 pub(crate) fn read(path: &Path, what: &str, limit: usize) -> Result<Vec<u8>, CliError> {
     let shown = path.display();
     let failed = |error: &io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            CliError::input(format!("{what} {shown} does not exist")).hint("check the path")
+            CliError::input(format!("{what} {shown} does not exist")).hint(path_hint(path))
         }
         io::ErrorKind::PermissionDenied => {
             CliError::environment(format!("{what} {shown} cannot be read: permission denied"))
                 .hint("check who owns the file and its mode")
         }
-        _ => CliError::environment(format!("{what} {shown} cannot be read: {error}")),
+        _ => CliError::environment(format!("{what} {shown} cannot be read: {error}"))
+            .hint("check that it is a file, and that its disk works"),
     };
+    let is_inherited =
+        ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
+    let regular = |meta: fs::Metadata| {
+        if meta.is_file() || (is_inherited && !meta.is_dir()) {
+            return Ok(());
+        }
+        let kind = kind(meta.file_type());
+        Err(CliError::input(format!("{what} {shown} is a {kind}, not a regular file"))
+            .hint("give the path of a file"))
+    };
+    // Before opening, since a socket cannot be opened; and after it, since it may be another then.
+    regular(fs::metadata(path).map_err(|e| failed(&e))?)?;
     // O_NONBLOCK: opening a FIFO for reading would wait for a writer.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let flags = if is_inherited { OFlags::empty() } else { OFlags::NONBLOCK };
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
     let file =
         fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| failed(&e))?;
-    let meta = file.metadata().map_err(|e| failed(&e))?;
-    if !meta.is_file() {
-        return Err(CliError::input(format!("{what} {shown} is not a regular file"))
-            .hint("give the path of a file"));
-    }
+    regular(file.metadata().map_err(|e| failed(&e))?)?;
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
     if bytes.len() > limit {
-        return Err(CliError::input(format!("{what} {shown} is larger than {limit} bytes"))
+        let limit = output::size(limit as u64);
+        return Err(CliError::input(format!("{what} {shown} is larger than {limit}"))
             .hint("check that this is the right file"));
     }
     Ok(bytes)
@@ -42,8 +57,10 @@ pub(crate) fn read(path: &Path, what: &str, limit: usize) -> Result<Vec<u8>, Cli
 
 /// Reads a UTF-8 text file of at most 1 MiB.
 pub(crate) fn read_text(path: &Path, what: &str) -> Result<String, CliError> {
-    String::from_utf8(read(path, what, 1 << 20)?)
-        .map_err(|_| CliError::input(format!("{what} {} is not text", path.display())))
+    String::from_utf8(read(path, what, 1 << 20)?).map_err(|_| {
+        CliError::input(format!("{what} {} is not UTF-8 text", path.display()))
+            .hint("check that this is the right file")
+    })
 }
 
 /// Who may read a file that is written.
@@ -57,29 +74,97 @@ pub(crate) enum Access {
 
 /// Writes `bytes` to `path`, replacing what is there, so that at any instant the old file or the
 /// whole new one is to be seen: temporary file beside it, fsync, rename, fsync of the directory.
+///
+/// A link is followed, so that it stays one. What is no regular file, such as `/dev/stdout`, is
+/// written to and not replaced.
 pub(crate) fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), CliError> {
     let failed = |error: io::Error| write_error(path, &error);
-    let directory = parent(path);
-    let mut file =
-        tempfile::Builder::new().prefix(".sealwright-").tempfile_in(&directory).map_err(failed)?;
-    if access == Access::Public {
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(public_mode()))
-            .map_err(failed)?;
+    match target(path)? {
+        Target::File(file) => {
+            let temporary = temporary(&file, bytes, access).map_err(failed)?;
+            temporary.persist(&file).map_err(|persist| failed(persist.error))?;
+            sync_parent(&file).map_err(failed)
+        }
+        Target::Stream => {
+            let mut stream = fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+            stream.write_all(bytes).map_err(failed)
+        }
     }
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|persist| failed(persist.error))?;
-    File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
-/// Like [`write()`], for a file that must not exist yet.
+/// Like [`write()`], for a file that must not exist yet; not even one that came a moment ago is
+/// replaced.
 pub(crate) fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), CliError> {
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(CliError::input(format!("{} already exists", path.display()))
-            .hint("choose another name; an existing key is never overwritten"));
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            CliError::input(format!("{} already exists", path.display()))
+                .hint("choose another name; what is there is never overwritten")
+        }
+        _ => write_error(path, &error),
+    };
+    let temporary = temporary(path, bytes, access).map_err(failed)?;
+    temporary.persist_noclobber(path).map_err(|persist| failed(persist.error))?;
+    sync_parent(path).map_err(failed)
+}
+
+/// Refuses early what [`write()`] would refuse late: after a passphrase was typed, a large model
+/// hashed, a statement logged.
+pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {
+    let place = match target(path)? {
+        Target::File(file) => parent(&file),
+        Target::Stream => path.to_owned(),
+    };
+    rustix::fs::access(&place, rustix::fs::Access::WRITE_OK)
+        .map_err(|errno| write_error(path, &errno.into()))
+}
+
+/// What a path to write to stands for.
+enum Target {
+    /// A regular file, which may not exist yet; links are resolved.
+    File(PathBuf),
+    /// A device, FIFO or pipe.
+    Stream,
+}
+
+fn target(path: &Path) -> Result<Target, CliError> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => {
+            path.canonicalize().map(Target::File).map_err(|error| write_error(path, &error))
+        }
+        Ok(meta) if meta.is_dir() => {
+            Err(CliError::input(format!("cannot write {}: it is a directory", path.display()))
+                .hint("give the path of a file"))
+        }
+        Ok(_) => Ok(Target::Stream),
+        Err(_) if path.is_symlink() => {
+            Err(CliError::input(format!("cannot write {}: it is a broken link", path.display()))
+                .hint("remove the link, or choose another path"))
+        }
+        Err(_) if path.file_name().is_none() || ends_with_slash(path) => {
+            Err(CliError::input(format!("cannot write {}: it names no file", path.display()))
+                .hint("give the path of a file"))
+        }
+        Err(_) => Ok(Target::File(path.to_owned())),
     }
-    write(path, bytes, access)
+}
+
+/// `Path` forgets a slash at the end, and whoever typed it meant a directory.
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+fn temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix(".sealwright-").tempfile_in(parent(path))?;
+    if access == Access::Public {
+        file.as_file().set_permissions(fs::Permissions::from_mode(public_mode()))?;
+    }
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(parent(path))?.sync_all()
 }
 
 /// The directory that holds `path`.
@@ -90,17 +175,39 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
     }
 }
 
+/// What to try when there is nothing at a path.
+fn path_hint(path: &Path) -> &'static str {
+    if path.starts_with("~") {
+        "the shell expands ~ only at the start of a word: write /home/… or $HOME/…"
+    } else {
+        "check the path"
+    }
+}
+
+/// What something that is no regular file is called.
+fn kind(file_type: fs::FileType) -> &'static str {
+    match () {
+        () if file_type.is_dir() => "directory",
+        () if file_type.is_fifo() => "FIFO",
+        () if file_type.is_socket() => "socket",
+        () => "device",
+    }
+}
+
 fn write_error(path: &Path, error: &io::Error) -> CliError {
-    let message = format!("cannot write {}: {error}", path.display());
+    // tempfile adds the name of its own file, which says nothing to whoever reads this.
+    let cause = error.to_string();
+    let cause = cause.split(" at path \"").next().unwrap_or_default();
+    let message = format!("cannot write {}: {cause}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             CliError::environment(message).hint("free some space; nothing was left half-written")
         }
-        io::ErrorKind::NotFound => {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             CliError::input(message).hint("the directory must exist before the file is written")
         }
         _ => CliError::environment(message)
-            .hint("check that the directory is writable; --output chooses another place"),
+            .hint("check that the directory is writable, or choose another one"),
     }
 }
 

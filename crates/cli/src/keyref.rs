@@ -113,9 +113,10 @@ impl PassphraseArgs {
             return Err(CliError::input("the key needs a passphrase, and there is no terminal")
                 .hint("give --passphrase-file FILE (or SEALWRIGHT_PASSPHRASE_FILE)"));
         }
-        rpassword::prompt_password(prompt)
-            .map(Zeroizing::new)
-            .map_err(|error| CliError::environment(format!("cannot read the passphrase: {error}")))
+        rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| {
+            CliError::environment(format!("cannot read the passphrase: {error}"))
+                .hint("give --passphrase-file FILE")
+        })
     }
 
     /// A passphrase for a new key: asked for twice on the terminal.

@@ -17,10 +17,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::report(&error),
+    };
     let ui = output::Ui::new(cli.json);
-    match commands::run(cli.command, &ui) {
+    let code = match commands::run(cli.command, &ui) {
         Ok(code) => code,
         Err(error) => error.report(&ui),
-    }
+    };
+    ui.finish(code)
 }

@@ -1,6 +1,6 @@
 //! MODEL on the command line: a directory or one file.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,13 +35,15 @@ impl ModelArgs {
 
     /// Walks and hashes the model, with a progress bar on a terminal.
     pub(crate) fn manifest(&self) -> Result<Manifest, CliError> {
-        Ok(hash(&self.path, &self.options(Vec::new()))?)
+        Ok(hash(&self.path, &self.options(Vec::new())?)?)
     }
 
     /// What to leave out: `more` and what the user said.
-    pub(crate) fn options(&self, mut more: Vec<String>) -> WalkOptions {
-        more.extend(self.ignore_paths.iter().map(|path| normal(path)));
-        WalkOptions { ignore_paths: more, ignore_git_paths: true }
+    pub(crate) fn options(&self, mut more: Vec<String>) -> Result<WalkOptions, CliError> {
+        for path in &self.ignore_paths {
+            more.push(normal(path)?);
+        }
+        Ok(WalkOptions { ignore_paths: more, ..WalkOptions::default() })
     }
 
     /// The name below MODEL of a file that lies in it, if it does.
@@ -50,6 +52,25 @@ impl ModelArgs {
         let parent = crate::files::parent(file).canonicalize().ok()?;
         let inside = parent.join(file.file_name()?);
         Some(inside.strip_prefix(root).ok()?.to_str()?.to_owned())
+    }
+
+    /// Whether `file` is the model itself, one file.
+    pub(crate) fn is_at(&self, file: &Path) -> bool {
+        matches!((self.path.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    }
+
+    /// Refuses to write a statement about the model into the model: that would make another model
+    /// of it.
+    pub(crate) fn refuse_output(&self, file: &Path) -> Result<(), CliError> {
+        let refused = match self.relative(file) {
+            Some(name) => !self.options(Vec::new())?.ignores(&name),
+            None => self.is_at(file),
+        };
+        if !refused {
+            return Ok(());
+        }
+        Err(CliError::input(format!("writing {} would change the model", file.display()))
+            .hint("choose an --output outside of MODEL, or leave it out with --ignore-path"))
     }
 
     /// A file beside the model: `model.sig` for `/m/loan` is `/m/model.sig`.
@@ -74,7 +95,34 @@ pub(crate) fn hash(path: &Path, options: &WalkOptions) -> Result<Manifest, Manif
     manifest
 }
 
-/// `./a/` and `a` are the same to whoever types them.
-fn normal(path: &str) -> String {
-    path.trim_start_matches("./").trim_end_matches('/').to_owned()
+/// `./a//b/` and `a/b` are the same to whoever types them. A path that cannot lie in the model would
+/// leave out nothing, which whoever gave it does not expect.
+fn normal(path: &str) -> Result<String, CliError> {
+    let names = Path::new(path).components().filter(|part| *part != Component::CurDir);
+    let names: Option<Vec<&str>> = names
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect();
+    match names {
+        Some(names) if !names.is_empty() => Ok(names.join("/")),
+        _ => Err(CliError::input(format!("--ignore-path {path:?} is not a path below MODEL"))
+            .hint("write it relative to MODEL: --ignore-path logs/train.txt")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_paths_lie_below_the_model() {
+        for (typed, meant) in [("a", "a"), ("./a//b/", "a/b"), ("a/./b", "a/b"), ("..a", "..a")] {
+            assert_eq!(normal(typed).ok().as_deref(), Some(meant), "{typed}");
+        }
+        for typed in ["", ".", "./", "/m/a", "..", "../m/a", "a/../b"] {
+            assert!(normal(typed).is_err(), "{typed}");
+        }
+    }
 }

@@ -2,10 +2,15 @@
 //!
 //! `anstream` drops colours when NO_COLOR is set or the stream is not a terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::cell::RefCell;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::error::CliError;
 
 /// Bold.
 pub(crate) const STRONG: Style = Style::new().bold();
@@ -19,11 +24,13 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 /// How to talk to whoever started the program.
 pub(crate) struct Ui {
     json: bool,
+    /// Why the result could not be printed.
+    failure: RefCell<Option<io::Error>>,
 }
 
 impl Ui {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, failure: RefCell::new(None) }
     }
 
     /// Whether the result is wanted as JSON.
@@ -32,39 +39,52 @@ impl Ui {
     }
 
     /// Prints the result: `value` with `--json`, else the lines of `text`.
-    ///
-    /// A closed pipe is the reader's way to say that it has seen enough, so errors are dropped.
     pub(crate) fn result(&self, value: &Value, text: &str) {
-        let mut out = anstream::stdout();
-        let _ = if self.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(value).unwrap_or_default())
+        if self.json {
+            self.line(&serde_json::to_string_pretty(value).unwrap_or_default());
         } else {
-            writeln!(out, "{}", text.trim_end_matches('\n'))
-        };
+            self.line(text.trim_end_matches('\n'));
+        }
     }
 
     /// Says that a server is ready: with `--json` in one line, so that whoever started it can wait
     /// for that line.
     pub(crate) fn ready(&self, value: &Value, text: &str) {
-        let mut out = anstream::stdout();
-        let _ = if self.json {
-            writeln!(out, "{value}")
+        if self.json {
+            self.line(&value.to_string());
         } else {
-            writeln!(out, "{}", text.trim_end_matches('\n'))
-        };
-        let _ = out.flush();
+            self.line(text.trim_end_matches('\n'));
+        }
     }
 
     /// One line of a story on standard output, as it happens.
-    #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
     pub(crate) fn line(&self, text: &str) {
-        let _ = writeln!(anstream::stdout(), "{text}");
+        let mut out = anstream::stdout();
+        self.printed(writeln!(out, "{text}").and_then(|()| out.flush()));
     }
 
     /// Bytes for another program: PEM, completions.
-    #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
     pub(crate) fn raw(&self, bytes: &[u8]) {
-        let _ = std::io::stdout().write_all(bytes);
+        let mut out = io::stdout();
+        self.printed(out.write_all(bytes).and_then(|()| out.flush()));
+    }
+
+    /// The exit code, unless the result did not get out: a full disk must not look like success.
+    ///
+    /// A closed pipe is the reader's way to say that it has seen enough, and no failure.
+    pub(crate) fn finish(&self, code: ExitCode) -> ExitCode {
+        let Some(error) = self.failure.take() else { return code };
+        CliError::environment(format!("cannot write to standard output: {error}"))
+            .hint("free some space, or choose another place for the output")
+            .report_to_stderr(self)
+    }
+
+    fn printed(&self, result: io::Result<()>) {
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.failure.borrow_mut().get_or_insert(error);
+        }
     }
 
     /// A remark on standard error.
@@ -84,6 +104,28 @@ impl Ui {
 pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     rows.iter().map(|(label, value)| format!("{DIM}{label:width$}{DIM:#}  {value}\n")).collect()
+}
+
+/// A path for `--json`, whose strings are Unicode: undecodable bytes are replaced.
+pub(crate) fn path(path: &Path) -> Value {
+    json!(path.to_string_lossy())
+}
+
+/// Text of others in one line: a name with a newline or an escape sequence in it must not be able
+/// to forge what a terminal shows.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            c if is_hidden(c) => c.escape_default().to_string(),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+/// Control characters, and those that turn the direction of text around.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Bytes for people: `1.5 MiB`.
@@ -111,6 +153,13 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_forge_lines() {
+        assert_eq!(plain("a\u{1b}[2J\nverified"), "a\\u{1b}[2J\\nverified");
+        assert_eq!(plain("\u{202e}x \u{9b}31m"), "\\u{202e}x \\u{9b}31m");
+        assert_eq!(plain("naïve 模型"), "naïve 模型");
+    }
 
     #[test]
     fn sizes_read_well() {

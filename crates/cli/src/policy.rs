@@ -48,7 +48,13 @@ impl PolicyChoice {
 
 impl From<PolicyError> for CliError {
     fn from(error: PolicyError) -> Self {
-        Self::input(format!("policy: {error}"))
-            .hint("--policy names a directory with .rego files and data.json, or `starter`")
+        let message = format!("policy: {}", Self::chain(&error));
+        match error {
+            PolicyError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+                Self::environment(message).hint("check the path and who may use it")
+            }
+            _ => Self::input(message)
+                .hint("--policy names a directory with .rego files and data.json, or `starter`"),
+        }
     }
 }

@@ -12,7 +12,7 @@ use sealwright_server::client::{ClientError, ServiceClient};
 use crate::error::CliError;
 use crate::files::{self, Access};
 use crate::keyref;
-use crate::output::{DIM, Ui};
+use crate::output::{self, DIM, Ui};
 
 /// The attestation service to log to or to ask.
 #[derive(Debug, Clone, clap::Args)]
@@ -121,7 +121,7 @@ pub(crate) fn make(
     };
     let mut bundle = sign(statement.to_payload(), signer, &keyid)?;
     let signed = check_signature(&bundle, &key)
-        .map_err(|error| CliError::input(format!("refusing to sign: {error}")))?;
+        .map_err(|error| CliError::from(error).about("refusing to sign"))?;
     let mut logged = Logged::No;
     if let Some(client) = client {
         bundle = client.submit(&bundle, &key)?;
@@ -150,7 +150,7 @@ impl Made {
     /// For `--json`.
     pub(crate) fn to_value(&self) -> Value {
         json!({
-            "bundle": self.path,
+            "bundle": output::path(&self.path),
             "key_id": self.key.id(),
             "statement": self.digest,
             "log": self.logged.to_value(),
@@ -214,14 +214,31 @@ pub(crate) fn short(digest: &str) -> String {
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
-        Self::environment(error.to_string())
-            .hint("check --service URL, and that `sealwright serve` is running there")
+        let message = Self::chain(&error);
+        match error {
+            ClientError::Url { .. } => {
+                Self::input(message).hint("for example --service http://localhost:3003")
+            }
+            ClientError::Ca => {
+                Self::input(message).hint("--service-ca FILE holds the service's CA in PEM")
+            }
+            // Its clock or its disk: the service's own business.
+            ClientError::Refused { status: 500.., .. } => Self::environment(message)
+                .hint("look at the service's log; submitting again later is safe"),
+            ClientError::Refused { .. } | ClientError::TooLarge { .. } => {
+                Self::input(message).hint("what was submitted was not logged")
+            }
+            ClientError::Unreachable { .. } => Self::environment(message)
+                .hint("check --service URL, and that `sealwright serve` is running there"),
+            ClientError::Malformed { .. } | ClientError::OtherBundle => Self::environment(message)
+                .hint("check that --service is the URL of a `sealwright serve`"),
+        }
     }
 }
 
 /// Says on standard error what is about to be signed.
 pub(crate) fn announce(ui: &Ui, title: &str, rows: &[(&str, String)]) {
     if !ui.is_json() {
-        ui.note(&format!("{title}\n{}", crate::output::fields(rows)));
+        ui.note(&format!("{title}\n{}", output::fields(rows)));
     }
 }

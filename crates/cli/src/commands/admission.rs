@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,10 +72,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     args.daemon.start(ui)?;
     let admission = Arc::new(load(args)?);
     let tls = tls_config(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::environment(format!("cannot start threads: {error}")))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            CliError::environment(format!("cannot start threads: {error}"))
+                .hint("raise the limit on processes for this user")
+        })?;
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen)
             .await
@@ -121,13 +123,18 @@ fn load(args: &Args) -> Result<Admission, CliError> {
 /// The given certificate, or the one in `--tls-dir`, which is made if it is not there.
 fn tls_config(args: &Args) -> Result<Arc<ServerConfig>, CliError> {
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        return Ok(tls::load(certificate, key)?);
+        return tls::load(certificate, key).map_err(|error| {
+            CliError::input(format!("TLS: {}", CliError::chain(&error))).hint(
+                "--tls-cert and --tls-key are a PEM certificate chain and its unencrypted key",
+            )
+        });
     }
     let (certificate, key) =
         (args.tls_dir.join(tls::CERTIFICATE_FILE), args.tls_dir.join(tls::KEY_FILE));
     if !certificate.exists() && !key.exists() {
         std::fs::create_dir_all(&args.tls_dir).map_err(|error| {
             CliError::environment(format!("cannot create {}: {error}", args.tls_dir.display()))
+                .hint("choose another --tls-dir")
         })?;
         tls::create(&args.tls_dir, &args.tls_names, clock::now()?.unix())?;
     }
@@ -143,7 +150,7 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
         "ok": true,
         "url": url,
         "environment": args.environment,
-        "decisions": args.decisions,
+        "decisions": output::path(&args.decisions),
     });
     let mut rows = vec![
         ("webhook", url),
@@ -152,7 +159,7 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     ];
     if args.tls_cert.is_none() {
         let ca = args.tls_dir.join(tls::CA_FILE);
-        value["ca"] = json!(ca);
+        value["ca"] = output::path(&ca);
         rows.push(("CA", ca.display().to_string()));
     }
     ui.ready(&value, &format!("{GOOD}admitting{GOOD:#}\n{}", output::fields(&rows)));
@@ -160,7 +167,7 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
 
 fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
     let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
+        ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
         _ => "choose another --listen",
     };
     CliError::environment(format!("cannot listen on {address}: {error}")).hint(hint)
@@ -168,9 +175,11 @@ fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        let message = format!("{error}{}", cause.unwrap_or_default());
+        let message = Self::chain(&error);
         match error {
+            ConfigError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Self::input(message).hint("check the path")
+            }
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
                 Self::environment(message).hint("check the path and who may use it")
             }
@@ -181,8 +190,8 @@ impl From<ConfigError> for CliError {
 
 impl From<TlsError> for CliError {
     fn from(error: TlsError) -> Self {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        let message = format!("TLS: {error}{}", cause.unwrap_or_default());
-        Self::environment(message).hint("remove --tls-dir to have a new certificate made")
+        let message = format!("TLS: {}", Self::chain(&error));
+        Self::environment(message)
+            .hint("choose another --tls-dir, or remove its files to have new ones made")
     }
 }

@@ -89,21 +89,22 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             predicate[member] = value;
         }
     }
+    attest::check(predicate::APPROVAL, &predicate)?;
+    let role = Some(args.role.as_str());
+    let draft = attest::prepare(&args.model, &args.out, predicate::APPROVAL, role, ui)?;
     announce(
         ui,
         "You sign:",
         &[
             ("decision", decision.to_owned()),
             ("model", args.model.path.display().to_string()),
+            ("model digest", draft.model_digest().to_string()),
             ("as", args.role.clone()),
             ("for", args.environment.clone()),
             ("until", expires.to_string()),
             ("meaning", meaning.to_owned()),
         ],
     );
-    let suffix = args.role.as_str();
-    let made =
-        attest::attest(&args.model, predicate::APPROVAL, predicate, &args.out, Some(suffix), ui)?;
-    attest::report(&made, predicate::APPROVAL, ui);
+    attest::report(&draft.sign(predicate)?, predicate::APPROVAL, ui);
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::{Statement, model_subjects, parse_strict, predicate};
+use sealwright_attest::{Signer, Statement, TrustedRoot, model_subjects, parse_strict, predicate};
+use sealwright_manifest::{Manifest, Sha256};
 
 use crate::error::CliError;
 use crate::files;
@@ -53,42 +54,74 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             .hint("the predicate must be one JSON object")
     })?;
     if !predicate.is_object() {
-        return Err(CliError::input(format!("{}: not a JSON object", args.predicate.display())));
+        return Err(CliError::input(format!("{}: not a JSON object", args.predicate.display()))
+            .hint("the predicate must be one JSON object"));
     }
-    let made = attest(&args.model, predicate_type, predicate, &args.out, None, ui)?;
+    check(predicate_type, &predicate)?;
+    let made = prepare(&args.model, &args.out, predicate_type, None, ui)?.sign(predicate)?;
     report(&made, predicate_type, ui);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Hashes the model, makes the statement about it, signs, logs and writes.
-///
-/// `suffix` is put into the default file name after the type's short name.
-pub(crate) fn attest(
-    model: &ModelArgs,
-    predicate_type: &str,
-    predicate: Value,
-    out: &StatementArgs,
-    suffix: Option<&str>,
-    ui: &Ui,
-) -> Result<MadeStatement, CliError> {
-    predicate::check(predicate_type, &predicate).map_err(|error| {
+/// Refuses a predicate that does not obey the schema of its type.
+pub(crate) fn check(predicate_type: &str, predicate: &Value) -> Result<(), CliError> {
+    predicate::check(predicate_type, predicate).map_err(|error| {
         CliError::input(error.to_string())
             .hint("correct the predicate; `sealwright attest --help` lists the known types")
-    })?;
+    })
+}
+
+/// A statement that wants only its predicate and its signature.
+pub(crate) struct Draft<'a> {
+    name: String,
+    manifest: Manifest,
+    predicate_type: &'a str,
+    signer: Box<dyn Signer>,
+    root: Option<TrustedRoot>,
+    out: &'a StatementArgs,
+    path: PathBuf,
+}
+
+/// Opens the key and hashes the model, after everything that is quick to refuse.
+///
+/// `suffix` is put into the default file name after the type's short name.
+pub(crate) fn prepare<'a>(
+    model: &ModelArgs,
+    out: &'a StatementArgs,
+    predicate_type: &'a str,
+    suffix: Option<&str>,
+    ui: &Ui,
+) -> Result<Draft<'a>, CliError> {
     let root = out.trust.root()?;
     let name = model.name()?;
     let path = out.output.clone().unwrap_or_else(|| {
         model.beside(&format!("{name}.{}.sigstore.json", file_label(predicate_type, suffix)))
     });
+    files::check_writable(&path)?;
+    model.refuse_output(&path)?;
     let signer = out.key.open(ui)?;
     let manifest = model.manifest()?;
-    let statement = Statement {
-        subject: model_subjects(&name, &manifest),
-        predicate_type: predicate_type.to_owned(),
-        predicate,
-    };
-    let made = make(&statement, KeyId::Hint, signer.as_ref(), &out.service, root.as_ref(), path)?;
-    Ok(MadeStatement { model_digest: manifest.model_digest().to_string(), made })
+    Ok(Draft { name, manifest, predicate_type, signer, root, out, path })
+}
+
+impl Draft<'_> {
+    /// The model that the statement is about.
+    pub(crate) fn model_digest(&self) -> Sha256 {
+        self.manifest.model_digest()
+    }
+
+    /// Signs, logs and writes.
+    pub(crate) fn sign(self, predicate: Value) -> Result<MadeStatement, CliError> {
+        check(self.predicate_type, &predicate)?;
+        let statement = Statement {
+            subject: model_subjects(&self.name, &self.manifest),
+            predicate_type: self.predicate_type.to_owned(),
+            predicate,
+        };
+        let (signer, service) = (self.signer.as_ref(), &self.out.service);
+        let made = make(&statement, KeyId::Hint, signer, service, self.root.as_ref(), self.path)?;
+        Ok(MadeStatement { model_digest: self.manifest.model_digest().to_string(), made })
+    }
 }
 
 /// A statement that was made, and the model it is about.

@@ -21,12 +21,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    let name = args.model.name()?;
     let manifest = args.model.manifest()?;
     let (digest, root) = (manifest.model_digest(), manifest.oms_root());
     let value = json!({
         "model_digest": digest,
         "oms_root": root,
-        "name": args.model.name()?,
+        "name": name,
         "size": manifest.total_size(),
         "manifest": {
             "version": sealwright_manifest::CANONICAL_VERSION,

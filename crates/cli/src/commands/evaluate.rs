@@ -5,7 +5,7 @@ use serde_json::json;
 
 use sealwright_evaluate::{Evaluation, MAX_GATES_BYTES, MAX_TABLE_BYTES, Measurement};
 
-use crate::commands::attest::{MadeStatement, StatementArgs, attest};
+use crate::commands::attest::{self, MadeStatement, StatementArgs};
 use crate::error::CliError;
 use crate::files;
 use crate::keyref::SigningKeyArgs;
@@ -79,7 +79,8 @@ fn attest_result(
         service: args.service.clone(),
         trust: args.trust.clone(),
     };
-    attest(&args.model, sealwright_evaluate::PREDICATE_TYPE, evaluation.predicate(), &out, None, ui)
+    attest::prepare(&args.model, &out, sealwright_evaluate::PREDICATE_TYPE, None, ui)?
+        .sign(evaluation.predicate())
 }
 
 fn measurement_value(measurement: &Measurement) -> serde_json::Value {

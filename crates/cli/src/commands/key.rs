@@ -1,3 +1,4 @@
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,6 +68,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
 }
 
 fn generate(args: &GenerateArgs, ui: &Ui) -> Result<ExitCode, CliError> {
+    if args.output.is_dir() || args.output.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(CliError::input(format!("{} is a directory", args.output.display()))
+            .hint("give the path of the key without `.key`: --output ~/keys/NAME"));
+    }
     let private = with_extension(&args.output, "key");
     let public = with_extension(&args.output, "pub");
     refuse_unsafe_place(&files::parent(&private))?;
@@ -91,7 +96,12 @@ fn generate(args: &GenerateArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         return Err(error);
     }
     let id = key.public_key().id();
-    let value = json!({"ok": true, "key": private, "public_key": public, "key_id": id});
+    let value = json!({
+        "ok": true,
+        "key": output::path(&private),
+        "public_key": output::path(&public),
+        "key_id": id,
+    });
     let rows = [
         ("private", format!("{} (encrypted)", private.display())),
         ("public", public.display().to_string()),
@@ -155,11 +165,18 @@ fn refuse_unsafe_place(directory: &Path) -> Result<(), CliError> {
         if place.join(".git").exists() {
             return Err(refused("a git work tree", place));
         }
-        if holds_weights(place) {
+        if holds_weights(place) && (place == directory || !is_common_ground(place)) {
             return Err(refused("a model directory", place));
         }
     }
     Ok(())
+}
+
+/// Home, /tmp, the root: a model file that lies about there does not make everything below a model.
+fn is_common_ground(place: &Path) -> bool {
+    let is_sticky = std::fs::metadata(place).is_ok_and(|meta| meta.mode() & 0o1000 != 0);
+    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
+    is_sticky || place.parent().is_none() || home.is_some_and(|home| home.starts_with(place))
 }
 
 fn holds_weights(directory: &Path) -> bool {

@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use crate::args::Cli;
 use crate::error::CliError;
 use crate::files::{self, Access};
-use crate::output::Ui;
+use crate::output::{self, Ui};
 
 /// Write man pages, one for each command, into a directory.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut command = Cli::command();
     command.build();
     let count = write_pages(&command, "", &args.directory)?;
-    let value = serde_json::json!({"ok": true, "pages": count, "directory": args.directory});
+    let value =
+        serde_json::json!({"ok": true, "pages": count, "directory": output::path(&args.directory)});
     ui.result(&value, &format!("{count} pages in {}", args.directory.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -31,10 +32,12 @@ fn write_pages(command: &clap::Command, parent: &str, directory: &Path) -> Resul
         parent => format!("{parent}-{}", command.get_name()),
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone())
-        .title(name.to_uppercase())
-        .render(&mut page)
-        .map_err(|error| CliError::environment(format!("cannot render {name}: {error}")))?;
+    clap_mangen::Man::new(command.clone()).title(name.to_uppercase()).render(&mut page).map_err(
+        |error| {
+            CliError::environment(format!("cannot render {name}: {error}"))
+                .hint("this is a fault of the program; please report it")
+        },
+    )?;
     files::write(&directory.join(format!("{name}.1")), &page, Access::Public)?;
     let mut count = 1;
     for child in command.get_subcommands().filter(|child| child.get_name() != "help") {

@@ -39,11 +39,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let effective = args.effective.map_or_else(clock::now, Ok)?;
-    let digest = args.model.manifest()?.model_digest();
+    let role = Some(args.role.as_str());
+    let draft = attest::prepare(&args.model, &args.out, predicate::REVOCATION, role, ui)?;
     let target = match (&args.statement, &args.signer) {
         (Some(statement), _) => json!({"envelope_sha256": statement}),
         (None, Some(signer)) => json!({"signer": signer}),
-        (None, None) => json!({"model_sha256": digest}),
+        (None, None) => json!({"model_sha256": draft.model_digest()}),
     };
     announce(
         ui,
@@ -61,9 +62,6 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         "reason": args.reason,
         "effective": effective,
     });
-    let suffix = args.role.as_str();
-    let made =
-        attest::attest(&args.model, predicate::REVOCATION, predicate, &args.out, Some(suffix), ui)?;
-    attest::report(&made, predicate::REVOCATION, ui);
+    attest::report(&draft.sign(predicate)?, predicate::REVOCATION, ui);
     Ok(ExitCode::SUCCESS)
 }

@@ -66,8 +66,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
 fn sign(args: &SignArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let root = args.trust.root()?;
     let bytes = files::read(&args.file, "role binding", 4 << 20)?;
-    let mut predicate = parse_strict(&bytes, 4 << 20)
-        .map_err(|error| CliError::input(format!("{}: {error}", args.file.display())))?;
+    let mut predicate = parse_strict(&bytes, 4 << 20).map_err(|error| {
+        CliError::input(format!("{}: {error}", args.file.display()))
+            .hint("a role binding is one JSON object; see `sealwright roles sign --help`")
+    })?;
+    files::check_writable(&args.output)?;
     inline_keys(&mut predicate, &files::parent(&args.file))?;
     let statement = RoleBinding::statement(predicate)?;
     let signer = args.key.open(ui)?;

@@ -65,8 +65,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         "ok": true,
         "url": running.url(),
         "origin": args.origin,
-        "data": args.data,
-        "trusted_root": running.trusted_root_path(),
+        "data": output::path(&args.data),
+        "trusted_root": output::path(&running.trusted_root_path()),
     });
     let rows = [
         ("service", running.url()),
@@ -75,18 +75,22 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         ("trusted root", running.trusted_root_path().display().to_string()),
     ];
     ui.ready(&value, &format!("{GOOD}serving{GOOD:#}\n{}", output::fields(&rows)));
-    running.run_until(signals).map_err(|error| CliError::environment(error.to_string()))?;
+    running.run_until(signals).map_err(|error| {
+        CliError::environment(error.to_string())
+            .hint("start it again; nothing that was acknowledged is lost")
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
-        let message = format!("cannot start the service: {error}");
+        let message = format!("cannot start the service: {}", Self::chain(&error));
         let hint = error.hint();
         match error {
-            StartError::Exposed { .. } | StartError::Origin { .. } | StartError::Tls(_) => {
-                Self::input(message).hint(hint)
-            }
+            StartError::Exposed { .. }
+            | StartError::Origin { .. }
+            | StartError::Tls(_)
+            | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }
     }

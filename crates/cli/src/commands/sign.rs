@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -6,10 +6,11 @@ use serde_json::json;
 use sealwright_attest::oms_statement;
 
 use crate::error::CliError;
+use crate::files;
 use crate::keyref::SigningKeyArgs;
 use crate::model::{self, ModelArgs};
-use crate::output::{self, GOOD, Ui};
-use crate::service::{KeyId, ServiceArgs, TrustArgs, make};
+use crate::output::{self, GOOD, STRONG, Ui};
+use crate::service::{KeyId, ServiceArgs, TrustArgs, make, read_bundle};
 
 /// Sign a model: an OpenSSF Model Signing v1.0 bundle over every file.
 ///
@@ -32,12 +33,16 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let root = args.trust.root()?;
+    let name = args.model.name()?;
     let path = args.output.clone().unwrap_or_else(|| args.model.beside("model.sig"));
+    files::check_writable(&path)?;
     // A bundle inside the model must not be part of what it signs.
-    let options = args.model.options(args.model.relative(&path).into_iter().collect());
+    let inside = args.model.relative(&path);
+    refuse_to_replace_a_model_file(&args.model, &path, inside.is_some())?;
+    let options = args.model.options(inside.iter().cloned().collect())?;
     let signer = args.key.open(ui)?;
     let manifest = model::hash(&args.model.path, &options)?;
-    let statement = oms_statement(&args.model.name()?, &manifest, &options.ignore_paths);
+    let statement = oms_statement(&name, &manifest, &options.ignore_paths);
     let made = make(&statement, KeyId::Empty, signer.as_ref(), &args.service, root.as_ref(), path)?;
 
     let (digest, oms_root) = (manifest.model_digest(), manifest.oms_root());
@@ -52,5 +57,26 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     ];
     rows.extend(made.rows());
     ui.result(&value, &format!("{GOOD}signed{GOOD:#}\n{}", output::fields(&rows)));
+    if let Some(inside) = inside.filter(|_| !ui.is_json()) {
+        ui.note(&format!(
+            "{STRONG}note:{STRONG:#} the bundle lies in the model and is no part of it: give other \
+             commands --ignore-path {}",
+            output::plain(&inside)
+        ));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Only an older bundle may be replaced in a model.
+fn refuse_to_replace_a_model_file(
+    model: &ModelArgs,
+    path: &Path,
+    inside: bool,
+) -> Result<(), CliError> {
+    if !(inside || model.is_at(path)) || !path.exists() || read_bundle(path).is_ok() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(CliError::input(format!("refusing to replace {path}, a file of the model, by a bundle"))
+        .hint("choose another --output"))
 }

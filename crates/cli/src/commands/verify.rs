@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use sealwright_attest::{LogProof, Signed, VerifyError, check_signature};
-use sealwright_manifest::{Manifest, ManifestError};
+use sealwright_manifest::{Difference, Manifest, ManifestError};
 
 use crate::error::CliError;
 use crate::keyref::{self, PassphraseArgs};
@@ -94,9 +94,9 @@ fn compare(
     if let Some(oms) = signed.oms() {
         ignored.extend(oms.walk_options().ignore_paths);
     }
-    let manifest = match model::hash(&args.model.path, &args.model.options(ignored)) {
+    let manifest = match model::hash(&args.model.path, &args.model.options(ignored)?) {
         Ok(manifest) => manifest,
-        Err(error) => return refuse_or_fail(error),
+        Err(error) => return refuse_or_fail(error, signed),
     };
     let Some(oms) = signed.oms() else {
         let is_about = signed.statement().is_about(&manifest.model_digest().to_string());
@@ -108,10 +108,18 @@ fn compare(
     Ok(if differences.is_empty() { Ok(manifest) } else { Err(differences) })
 }
 
-/// A link, FIFO or odd name was never signed: the model is not the signed one. A file that cannot
-/// be read says nothing about the model.
-fn refuse_or_fail(error: ManifestError) -> Result<Result<Manifest, Vec<String>>, CliError> {
+/// A link, FIFO or odd name was never signed: the model is not the signed one, nor is an empty
+/// one. A file that cannot be read says nothing about the model.
+fn refuse_or_fail(
+    error: ManifestError,
+    signed: &Signed,
+) -> Result<Result<Manifest, Vec<String>>, CliError> {
     match error {
+        ManifestError::Empty { .. } => {
+            let resources = signed.oms().map_or(&[][..], |oms| oms.resources());
+            let missing = resources.iter().map(|r| Difference::Missing(r.name.clone()).to_string());
+            Ok(Err(std::iter::once(error.to_string()).chain(missing).collect()))
+        }
         ManifestError::Symlink { .. }
         | ManifestError::SpecialFile { .. }
         | ManifestError::Name { .. }
@@ -164,7 +172,7 @@ impl Signature {
         rows.push(("signed at", self.time_text()));
         let mut text = format!("{verdict}\n{}", output::fields(&rows));
         for difference in self.manifest.as_ref().err().into_iter().flatten() {
-            text += &format!("{BAD}{difference}{BAD:#}\n");
+            text += &format!("{BAD}{}{BAD:#}\n", output::plain(difference));
         }
         text
     }

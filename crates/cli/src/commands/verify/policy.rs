@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use sealwright_attest::Bundle;
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_policy::{Request, Verdict, decide};
-use sealwright_server::evidence::{self, EvidenceSource, LogMemory, SourceError};
+use sealwright_server::evidence::{self, Denial, EvidenceSource, LogMemory, SourceError, code};
 use sealwright_tlog::ConsistencyProof;
 
 use crate::clock;
 use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
-use crate::output::{BAD, GOOD, fields};
+use crate::output::{BAD, GOOD, fields, plain};
 use crate::policy::PolicyChoice;
 use crate::service::read_bundle;
 
@@ -52,7 +52,7 @@ pub(crate) fn decide_model(args: &Args, manifest: &Manifest) -> Result<Verdict, 
     let model_digest = manifest.model_digest();
     let memory = LogMemory::default();
     let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
-        .map_err(|error| CliError::failed(error.to_string()).hint("without evidence: refused"))?;
+        .map_err(|denial| no_evidence(&denial))?;
     let time = clock::now()?;
     let request = Request {
         id: format!("verify-{time}"),
@@ -69,6 +69,19 @@ pub(crate) fn decide_model(args: &Args, manifest: &Manifest) -> Result<Verdict, 
         rejected: gathered.ignored,
     };
     Ok(decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified))
+}
+
+/// No answer is nobody's verdict; an answer that contradicts the log is one.
+fn no_evidence(denial: &Denial) -> CliError {
+    let message = denial.to_string();
+    match denial.code {
+        code::SERVICE_UNREACHABLE | code::SERVICE_ANSWER => CliError::environment(message)
+            .hint("check --service URL, and that `sealwright serve` is running there"),
+        code::LOG_CHECKPOINT_INVALID => CliError::failed(message)
+            .hint("the trusted root must be that of the log which is asked"),
+        _ => CliError::failed(message)
+            .hint("fetch the newest checkpoint; if it stays so, the log hides something"),
+    }
 }
 
 /// The service, or the files that were given instead.
@@ -145,7 +158,7 @@ pub(crate) fn verdict_text(verdict: &Verdict) -> String {
     }
     let mut text = format!("{BAD}refused{BAD:#} for {environment}\n");
     for violation in &verdict.violations {
-        text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, violation.message);
+        text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, plain(&violation.message));
     }
     text
 }
