@@ -5,8 +5,8 @@ use std::fmt;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use pkcs8::LineEnding;
-use spki::der::asn1::{AnyRef, BitStringRef};
-use spki::der::{Decode as _, Document, Encode as _};
+use spki::der::asn1::{AnyRef, BitStringRef, UintRef};
+use spki::der::{Decode as _, Document, Encode as _, Reader as _, SliceReader};
 use spki::{AlgorithmIdentifierRef, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use sealwright_manifest::Sha256;
@@ -215,6 +215,20 @@ impl PublicKey {
             .verify(message, signature)
             .is_ok()
     }
+}
+
+/// The `r` of an ASN.1 DER ECDSA-Sig-Value, big-endian without leading zeros.
+///
+/// A signature (r, s) can be turned by anybody into (r, n - s), which is valid too. With the key and
+/// the message `r` names the pair of them, and so one act of signing.
+pub(crate) fn signature_r(signature: &[u8]) -> Option<Vec<u8>> {
+    let read = |signature| -> spki::der::Result<Vec<u8>> {
+        SliceReader::new(signature)?.sequence(|reader| {
+            let (r, _s) = (UintRef::decode(reader)?, UintRef::decode(reader)?);
+            Ok(r.as_bytes().to_vec())
+        })
+    };
+    read(signature).ok()
 }
 
 impl fmt::Debug for PublicKey {

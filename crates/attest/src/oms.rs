@@ -178,7 +178,7 @@ impl OmsPredicate {
 
     /// How to walk the model that is to be compared: recorded ignore paths and the defaults.
     pub fn walk_options(&self) -> WalkOptions {
-        WalkOptions { ignore_paths: self.ignore_paths.clone(), ignore_git_paths: true }
+        WalkOptions { ignore_paths: self.ignore_paths.clone(), ..WalkOptions::default() }
     }
 
     /// Holds a model's files against the signed ones; an empty list means that they are the same.

@@ -5,7 +5,7 @@ use sealwright_tlog::{Hash, InclusionProof, VerifiedCheckpoint, leaf_hash, verif
 
 use crate::bundle::{Bundle, InclusionEvidence, LogEntry, VerificationMaterial};
 use crate::envelope::IN_TOTO_PAYLOAD_TYPE;
-use crate::key::PublicKey;
+use crate::key::{PublicKey, signature_r};
 use crate::oms::{OMS_PREDICATE_TYPE, OmsError, OmsPredicate};
 use crate::predicate::{self, SchemaViolation};
 use crate::rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
@@ -23,6 +23,7 @@ pub struct Signed {
     oms: Option<OmsPredicate>,
     key: PublicKey,
     digest: Sha256,
+    signing: Sha256,
 }
 
 /// A statement that policy may believe: signed by a principal of the role binding, logged, and
@@ -183,7 +184,15 @@ pub fn check_signature(bundle: &Bundle, key: &PublicKey) -> Result<Signed, Verif
     let oms = (statement.predicate_type == OMS_PREDICATE_TYPE)
         .then(|| OmsPredicate::from_statement(&statement))
         .transpose()?;
-    Ok(Signed { statement, oms, key: key.clone(), digest: envelope.digest() })
+    let r = signature_r(&envelope.signature).ok_or(VerifyError::Signature)?;
+    let digest = envelope.digest();
+    let signing = signing(&digest, key, &r);
+    Ok(Signed { statement, oms, key: key.clone(), digest, signing })
+}
+
+/// All three parts have a length that the first two of them fix.
+fn signing(digest: &Sha256, key: &PublicKey, r: &[u8]) -> Sha256 {
+    Sha256::of(&[digest.as_bytes().as_slice(), key.id().as_bytes(), r].concat())
 }
 
 /// Checks everything that policy relies on: the signer is a principal of `roles`, the signature is
@@ -287,6 +296,15 @@ impl Verified {
     /// Names the statement: [`crate::Envelope::digest`].
     pub fn digest(&self) -> Sha256 {
         self.signed.digest
+    }
+
+    /// Names the act of signing: the same for two envelopes only if both have the statement, the key
+    /// and the signature in common, or the twin that anybody can make of an ECDSA signature.
+    ///
+    /// Whoever finds one act of signing logged twice must believe the first entry only: the second
+    /// may be somebody else's, who wants the statement to look newer than it is.
+    pub fn signing(&self) -> Sha256 {
+        self.signed.signing
     }
 
     /// Whether the statement is about this model digest: by a subject, or by the resources of an OMS

@@ -85,13 +85,17 @@ fn stat(fd: &OwnedFd, path: &Path) -> Result<Stat, ManifestError> {
     fstat(fd).map_err(|errno| unreadable(path, errno))
 }
 
-fn is_changed(before: &Stat, after: &Stat) -> bool {
+pub(crate) fn is_changed(before: &Stat, after: &Stat) -> bool {
     before.st_size != after.st_size
         || (before.st_mtime, before.st_mtime_nsec) != (after.st_mtime, after.st_mtime_nsec)
         || (before.st_ctime, before.st_ctime_nsec) != (after.st_ctime, after.st_ctime_nsec)
 }
 
-fn read(file: &mut File, buffer: &mut [u8], path: &Path) -> Result<usize, ManifestError> {
+pub(crate) fn read(
+    file: &mut impl Read,
+    buffer: &mut [u8],
+    path: &Path,
+) -> Result<usize, ManifestError> {
     loop {
         match file.read(buffer) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -16,6 +16,7 @@ mod hash;
 mod model;
 mod name;
 mod open;
+mod resources;
 mod walk;
 
 pub use compare::{Difference, differences};
@@ -25,4 +26,5 @@ pub use fsverity::{BLOCK_SIZE, FsVerityHasher};
 pub use hash::{MAX_WHOLE_FILE, read_verified};
 pub use model::{CANONICAL_VERSION, Entry, Manifest};
 pub use name::{InvalidName, check_name};
-pub use walk::{GIT_PATHS, MAX_DEPTH, MAX_FILES, WalkOptions, digest_model};
+pub use resources::{HashAlgorithm, Resources, Serialization, resource_digests};
+pub use walk::{GIT_PATHS, MAX_DEPTH, MAX_FILES, SymlinkPolicy, WalkOptions, digest_model};

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use crate::error::ManifestError;
 
@@ -35,6 +35,14 @@ pub(crate) fn open_beneath(root: &OwnedFd, name: &str) -> Result<OwnedFd, Manife
         parent = Some(fd);
     }
     Err(ManifestError::NotFound { path: PathBuf::from(name) })
+}
+
+/// Opens `name` below `root` following links, as long as every step stays below `root`
+/// (`openat2` with `RESOLVE_BENEATH`: an absolute link or one that climbs out is an error).
+pub(crate) fn open_inside(root: &OwnedFd, name: &str) -> Result<OwnedFd, rustix::io::Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, name, flags, Mode::empty(), resolve)
 }
 
 /// Opens one directory entry; `O_NONBLOCK` so that a FIFO put there cannot hang us.

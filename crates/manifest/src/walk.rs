@@ -13,7 +13,7 @@ use crate::error::ManifestError;
 use crate::hash::hash_file;
 use crate::model::{Entry, Manifest};
 use crate::name::{InvalidName, check_name};
-use crate::open::{open_beneath, open_child, open_root, require_regular, unreadable};
+use crate::open::{open_beneath, open_child, open_inside, open_root, require_regular, unreadable};
 
 /// Deepest nesting of directories that is followed.
 pub const MAX_DEPTH: usize = 128;
@@ -30,11 +30,13 @@ pub struct WalkOptions {
     pub ignore_paths: Vec<String>,
     /// Leave out [`GIT_PATHS`] as well.
     pub ignore_git_paths: bool,
+    /// What to do with links. Only signatures by other tools ask for anything but refusing.
+    pub symlinks: SymlinkPolicy,
 }
 
 impl Default for WalkOptions {
     fn default() -> Self {
-        Self { ignore_paths: Vec::new(), ignore_git_paths: true }
+        Self { ignore_paths: Vec::new(), ignore_git_paths: true, symlinks: SymlinkPolicy::Refuse }
     }
 }
 
@@ -47,6 +49,18 @@ impl WalkOptions {
             name.strip_prefix(ignored).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     }
+}
+
+/// What to do with a symbolic link that is not ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SymlinkPolicy {
+    /// A link is an error: what it points to can change without the model changing.
+    #[default]
+    Refuse,
+    /// A link to a regular file inside the model counts as a file with the target's bytes (OMS v1.0
+    /// §6.1.1, `allow_symlinks`). Links to directories, absolute links and links that leave the
+    /// model stay errors.
+    FollowFilesInside,
 }
 
 /// Walks and hashes the model at `path`, using all cores, and gives its manifest.
@@ -62,20 +76,37 @@ pub fn digest_model(
     options: &WalkOptions,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Manifest, ManifestError> {
+    match list_model(path, options)? {
+        Listing::File { fd, name } => Manifest::new(vec![hash_file(fd, &name, progress)?]),
+        Listing::Directory { root, names } => Manifest::new(hash_all(&root, &names, progress)?),
+    }
+}
+
+/// The files of a model, before they are read.
+pub(crate) enum Listing {
+    /// A model that is one file, named by its base name.
+    File { fd: OwnedFd, name: String },
+    /// A directory, with the names of its files in ascending order; at least one.
+    Directory { root: OwnedFd, names: Vec<String> },
+}
+
+/// Enumerates the model at `path`.
+pub(crate) fn list_model(path: &Path, options: &WalkOptions) -> Result<Listing, ManifestError> {
     let root = open_root(path)?;
     let stat = fstat(&root).map_err(|errno| unreadable(path, errno))?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     if !kind.is_dir() {
         require_regular(kind, path)?;
-        return Manifest::new(vec![hash_file(root, &base_name(path)?, progress)?]);
+        return Ok(Listing::File { fd: root, name: base_name(path)? });
     }
-    let mut names = Vec::new();
-    list(&root, "", 0, options, &mut names)?;
+    let mut walk = Walk { root: &root, options, names: Vec::new() };
+    walk.list(&root, "", 0)?;
+    let mut names = walk.names;
     if names.is_empty() {
         return Err(ManifestError::Empty { path: path.to_owned() });
     }
     names.sort_unstable();
-    Manifest::new(hash_all(&root, &names, progress)?)
+    Ok(Listing::Directory { root, names })
 }
 
 fn base_name(path: &Path) -> Result<String, ManifestError> {
@@ -87,62 +118,79 @@ fn base_name(path: &Path) -> Result<String, ManifestError> {
     Ok(name.to_owned())
 }
 
-fn list(
-    directory: &OwnedFd,
-    prefix: &str,
-    depth: usize,
-    options: &WalkOptions,
-    names: &mut Vec<String>,
-) -> Result<(), ManifestError> {
-    let here = PathBuf::from(if prefix.is_empty() { "." } else { prefix });
-    if depth > MAX_DEPTH {
-        return Err(ManifestError::TooDeep { path: here, limit: MAX_DEPTH });
-    }
-    let mut children = Vec::new();
-    for child in Dir::read_from(directory).map_err(|errno| unreadable(&here, errno))? {
-        let child = child.map_err(|errno| unreadable(&here, errno))?;
-        let bytes = child.file_name().to_bytes();
-        if bytes != b"." && bytes != b".." {
-            children.push(bytes.to_vec());
-        }
-    }
-    children.sort_unstable();
-    for child in children {
-        let child = String::from_utf8(child).map_err(|bad| ManifestError::Name {
-            path: format!("{prefix}{}{}", slash(prefix), String::from_utf8_lossy(bad.as_bytes())),
-            reason: InvalidName::NotUtf8,
-        })?;
-        let name = format!("{prefix}{}{child}", slash(prefix));
-        if options.ignores(&name) {
-            continue;
-        }
-        visit(directory, &child, name, depth, options, names)?;
-    }
-    Ok(())
+struct Walk<'a> {
+    root: &'a OwnedFd,
+    options: &'a WalkOptions,
+    names: Vec<String>,
 }
 
-fn visit(
-    directory: &OwnedFd,
-    child: &str,
-    name: String,
-    depth: usize,
-    options: &WalkOptions,
-    names: &mut Vec<String>,
-) -> Result<(), ManifestError> {
-    let path = Path::new(&name);
-    let stat = statat(directory, child, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|errno| unreadable(path, errno))?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    if kind.is_dir() {
-        let fd = open_child(directory, child, true).map_err(|errno| unreadable(path, errno))?;
-        return list(&fd, &name, depth + 1, options, names);
+impl Walk<'_> {
+    fn list(
+        &mut self,
+        directory: &OwnedFd,
+        prefix: &str,
+        depth: usize,
+    ) -> Result<(), ManifestError> {
+        let here = PathBuf::from(if prefix.is_empty() { "." } else { prefix });
+        if depth > MAX_DEPTH {
+            return Err(ManifestError::TooDeep { path: here, limit: MAX_DEPTH });
+        }
+        let mut children = Vec::new();
+        for child in Dir::read_from(directory).map_err(|errno| unreadable(&here, errno))? {
+            let child = child.map_err(|errno| unreadable(&here, errno))?;
+            let bytes = child.file_name().to_bytes();
+            if bytes != b"." && bytes != b".." {
+                children.push(bytes.to_vec());
+            }
+        }
+        children.sort_unstable();
+        for child in children {
+            let child = String::from_utf8(child).map_err(|bad| ManifestError::Name {
+                path: format!(
+                    "{prefix}{}{}",
+                    slash(prefix),
+                    String::from_utf8_lossy(bad.as_bytes())
+                ),
+                reason: InvalidName::NotUtf8,
+            })?;
+            let name = format!("{prefix}{}{child}", slash(prefix));
+            if !self.options.ignores(&name) {
+                self.visit(directory, &child, name, depth)?;
+            }
+        }
+        Ok(())
     }
-    require_regular(kind, path)?;
-    if names.len() == MAX_FILES {
-        return Err(ManifestError::TooManyFiles { limit: MAX_FILES });
+
+    fn visit(
+        &mut self,
+        directory: &OwnedFd,
+        child: &str,
+        name: String,
+        depth: usize,
+    ) -> Result<(), ManifestError> {
+        let path = Path::new(&name);
+        let stat = statat(directory, child, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| unreadable(path, errno))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind.is_dir() {
+            let fd = open_child(directory, child, true).map_err(|errno| unreadable(path, errno))?;
+            return self.list(&fd, &name, depth + 1);
+        }
+        let follow = self.options.symlinks == SymlinkPolicy::FollowFilesInside;
+        if !(kind.is_symlink() && follow && leads_to_a_file(self.root, &name)) {
+            require_regular(kind, path)?;
+        }
+        if self.names.len() == MAX_FILES {
+            return Err(ManifestError::TooManyFiles { limit: MAX_FILES });
+        }
+        self.names.push(name);
+        Ok(())
     }
-    names.push(name);
-    Ok(())
+}
+
+fn leads_to_a_file(root: &OwnedFd, name: &str) -> bool {
+    let Ok(fd) = open_inside(root, name) else { return false };
+    fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
 fn slash(prefix: &str) -> &'static str {

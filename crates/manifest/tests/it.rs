@@ -1,5 +1,7 @@
 //! Models on a real file system, and the fs-verity digest against the reference tool.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use sealwright_manifest::{
-    BLOCK_SIZE, Manifest, ManifestError, WalkOptions, digest_model, read_verified,
+    BLOCK_SIZE, HashAlgorithm, Manifest, ManifestError, Serialization, SymlinkPolicy, WalkOptions,
+    digest_model, read_verified, resource_digests,
 };
 
 fn digest(path: &Path) -> Result<Manifest, ManifestError> {
@@ -196,6 +199,46 @@ fn tree_digest_equals_the_reference_tool() {
     let theirs = String::from_utf8(output.stdout).unwrap();
     let theirs: Vec<_> = theirs.split_whitespace().collect();
     assert_eq!(theirs, ours.values().collect::<Vec<_>>());
+}
+
+#[test]
+fn links_inside_the_model_are_followed_only_if_the_signature_says_so() {
+    let model = model(&[("weights", b"w"), ("sub/data", b"d")]);
+    let root = model.path();
+    symlink("../weights", root.join("sub/link")).unwrap();
+    let options = WalkOptions { symlinks: SymlinkPolicy::FollowFilesInside, ..Default::default() };
+    let serialization = Serialization { algorithm: HashAlgorithm::Sha256, shard_size: None };
+    let resources =
+        |options: &WalkOptions| resource_digests(root, options, serialization, None, 100, &|_| {});
+    let found = resources(&options).unwrap().digests;
+    assert_eq!(found["sub/link"], found["weights"]);
+    assert_eq!(found.len(), 3);
+    assert!(matches!(resources(&WalkOptions::default()), Err(ManifestError::Symlink { .. })));
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let up = format!("../../../../..{}", outside.path().display());
+    for target in [outside.path().to_str().unwrap(), &up, ".", "/proc/self/exe", "missing"] {
+        let link = root.join("sub/other");
+        symlink(target, &link).unwrap();
+        let result = resources(&options);
+        assert!(matches!(result, Err(ManifestError::Symlink { .. })), "{target}: {result:?}");
+        fs::remove_file(link).unwrap();
+    }
+}
+
+#[test]
+fn shards_cover_every_byte_and_empty_files_are_unlisted() {
+    let model = model(&[("a", b"0123456789"), ("empty", b"")]);
+    let shards = |size, limit| {
+        let shard_size = std::num::NonZero::new(size);
+        let serialization = Serialization { algorithm: HashAlgorithm::Blake3, shard_size };
+        resource_digests(model.path(), &WalkOptions::default(), serialization, None, limit, &|_| {})
+    };
+    let found = shards(4, 3).unwrap();
+    assert_eq!(found.digests.keys().collect::<Vec<_>>(), ["a:0:4", "a:4:8", "a:8:10"]);
+    assert_eq!(found.digests["a:0:4"], blake3::hash(b"0123").as_bytes());
+    assert_eq!(found.unlisted, ["empty"]);
+    assert_eq!(shards(5, 3).unwrap().digests.keys().collect::<Vec<_>>(), ["a:0:5", "a:5:10"]);
+    assert!(matches!(shards(1, 3), Err(ManifestError::TooManyFiles { limit: 3 })));
 }
 
 proptest! {
