@@ -228,6 +228,45 @@ fn the_entry_must_be_this_signatures() {
     assert_eq!(error.code(), "LOG_ENTRY_INVALID");
 }
 
+/// (r, n - s) on P-256: the other signature that anybody can make of one.
+fn twin(signature: &[u8]) -> Vec<u8> {
+    let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
+    let (head, s) = signature.split_at(4 + usize::from(signature[3]) + 2);
+    let mut twin = vec![0; 33 - s.len()];
+    twin.extend(s);
+    let mut borrow = 0;
+    for (place, n) in order.unwrap().iter().enumerate().rev() {
+        let difference = i16::from(*n) - i16::from(twin[place + 1]) - borrow;
+        borrow = i16::from(difference < 0);
+        twin[place + 1] = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    while twin[0] == 0 && twin[1] < 0x80 {
+        twin.remove(0);
+    }
+    let mut both = [&head[2..head.len() - 1], &[u8::try_from(twin.len()).unwrap()]].concat();
+    both.extend(twin);
+    [&[0x30, u8::try_from(both.len()).unwrap()], both.as_slice()].concat()
+}
+
+#[test]
+fn twin_signatures_are_one_act_of_signing() {
+    let mut world = World::new();
+    let key = world.officer.public_key().clone();
+    let first = world.approval();
+    let mut envelope = first.envelope().clone();
+    envelope.signature = twin(&envelope.signature);
+    assert_ne!(envelope.signature, first.envelope().signature);
+    let again = Bundle::new(envelope, first.material().clone());
+    let again = world.log(again, &key, LOGGED_AT + 1);
+    let anew = world.approval();
+    let [first, again, anew] = [first, again, anew].map(|bundle| world.verify(&bundle).unwrap());
+    assert_ne!(first.logged().index(), again.logged().index());
+    assert_eq!(first.signing(), again.signing());
+    // The same bytes, signed once more by the one who has the key.
+    assert_eq!(first.digest(), anew.digest());
+    assert_ne!(first.signing(), anew.signing());
+}
+
 #[test]
 fn time_outside_of_the_log_keys_validity_does_not_count() {
     let mut world = World::new();

@@ -1,5 +1,6 @@
 //! From verified statements to a verdict.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sealwright_attest::{Timestamp, Verified, predicate};
@@ -58,7 +59,8 @@ pub struct LogView {
 
 /// Decides whether the model of `request` may be used, on the statements in `facts`
 /// about it. Statements about other models are left out, except revocations, which may
-/// name a signer or a statement.
+/// name a signer or a statement. Of what was logged several times with one signature, the
+/// first entry counts.
 ///
 /// Never fails: whatever goes wrong is a deny with a code of [`code`].
 #[must_use]
@@ -85,6 +87,7 @@ pub fn replay(policy: &Policy, input: &DecisionInput) -> Outcome {
 #[derive(Clone, Debug)]
 struct Fact {
     envelope_sha256: String,
+    signing: Sha256,
     predicate_type: String,
     predicate: Value,
     about_model: bool,
@@ -99,6 +102,7 @@ impl Fact {
             (verified.statement(), verified.signer(), verified.logged());
         Self {
             envelope_sha256: verified.digest().to_string(),
+            signing: verified.signing(),
             predicate_type: statement.predicate_type.clone(),
             predicate: statement.predicate.clone(),
             about_model: verified.is_about(model_digest),
@@ -138,7 +142,7 @@ fn decision_input(
     facts: impl IntoIterator<Item = Fact>,
 ) -> DecisionInput {
     let (mut attestations, mut revocations) = (Vec::new(), Vec::new());
-    for fact in facts {
+    for fact in first_logged(facts) {
         // A revocation can name a signer or a statement and so reach models it is not
         // about. One too many denies nothing that it does not name.
         if fact.predicate_type == predicate::REVOCATION {
@@ -186,6 +190,18 @@ fn decision_input(
         }),
         rejected: rejected.into_iter().map(|reason| Refused { reason: reason.clone() }).collect(),
     }
+}
+
+/// Leaves out what was logged again. Anybody can make a second valid ECDSA signature out of one
+/// that is public, and log the statement with it: an old approval would then come after the
+/// rejection that followed it, and an old test result would be new. Who signs a statement anew makes
+/// another signature, and that one counts.
+fn first_logged(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
+    let mut facts: Vec<Fact> = facts.into_iter().collect();
+    facts.sort_by_key(|fact| fact.log.index);
+    let mut seen = BTreeSet::new();
+    facts.retain(|fact| seen.insert((fact.log.origin.clone(), fact.signing)));
+    facts
 }
 
 fn attestation(fact: Fact, model_digest: &Sha256) -> Attestation {
@@ -289,6 +305,7 @@ mod tests {
     fn fact(index: u8, predicate_type: &str, who: &str, roles: &[&str], predicate: Value) -> Fact {
         Fact {
             envelope_sha256: Sha256::from_bytes([index; 32]).to_string(),
+            signing: Sha256::from_bytes([index; 32]),
             predicate_type: predicate_type.to_owned(),
             predicate,
             about_model: true,
@@ -375,6 +392,23 @@ mod tests {
         assert_eq!(verdict.violations[0].code, "APPROVAL_MISSING");
         assert_eq!(verdict.input.revocations.len(), 1);
         assert_eq!(verdict.input.revocations[0].subject_digest, None);
+    }
+
+    #[test]
+    fn what_is_logged_again_counts_as_it_was_logged_first() {
+        let policy = policy();
+        let mut facts = facts(&policy);
+        facts[1].time = time("2026-08-01T00:00:00Z");
+        let mut again = facts[1].clone();
+        (again.log.index, again.time) = (30, time("2026-11-19T12:00:00Z"));
+        facts.insert(0, again.clone());
+        let verdict = decide_facts(&policy, &request(), Some(&log()), facts.clone());
+        assert_eq!(verdict.violations[0].code, "GATE_MISSING");
+        assert_eq!(verdict.input.attestations.len(), 4);
+        // Signed anew it is another act.
+        again.signing = Sha256::from_bytes([30; 32]);
+        facts.push(again);
+        assert!(decide_facts(&policy, &request(), Some(&log()), facts).allow);
     }
 
     #[test]

@@ -73,6 +73,32 @@ pub(crate) fn sign_with(key: &KeyFile, statement: &Statement) -> Bundle {
     sign(statement.to_payload(), key, &key.public_key().id()).unwrap()
 }
 
+/// The same bundle with the other signature that is valid over the same bytes: anybody can turn an
+/// ECDSA signature (r, s) on P-256 into (r, n - s) without the key.
+pub(crate) fn with_twin_signature(bundle: &Bundle) -> Bundle {
+    let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
+    let mut envelope = bundle.envelope().clone();
+    // SEQUENCE of two INTEGERs, each shorter than 128 bytes.
+    let (header, rest) = envelope.signature.split_at(4);
+    let (r, s) = rest.split_at(usize::from(header[3]));
+    let s = &s[2..];
+    let mut twin = vec![0; 33 - s.len()];
+    twin.extend(s);
+    let mut borrow = 0;
+    for (place, n) in order.unwrap().iter().enumerate().rev() {
+        let difference = i16::from(*n) - i16::from(twin[place + 1]) - borrow;
+        borrow = i16::from(difference < 0);
+        twin[place + 1] = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    while twin.len() > 1 && twin[0] == 0 && twin[1] < 0x80 {
+        twin.remove(0);
+    }
+    let mut body = [&[0x02, header[3]], r, &[0x02, u8::try_from(twin.len()).unwrap()]].concat();
+    body.extend(twin);
+    envelope.signature = [&[0x30, u8::try_from(body.len()).unwrap()], body.as_slice()].concat();
+    Bundle::new(envelope, bundle.material().clone())
+}
+
 /// A model of two files, different for every `content`.
 pub(crate) fn model(content: &str) -> Manifest {
     let entry = |name: &str, content: &str| {

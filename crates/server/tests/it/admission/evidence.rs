@@ -6,7 +6,10 @@ use sealwright_server::evidence::SourceError;
 use serde_json::{Value, json};
 
 use super::{Answer, Scene};
-use crate::world::{MemoryLog, approval, model, other_subject, revocation, sign_with, signature};
+use crate::world::{
+    MemoryLog, approval, model, other_subject, revocation, sign_with, signature,
+    with_twin_signature,
+};
 
 fn ask(scene: &Scene) -> Answer {
     scene.ask(&scene.pod())
@@ -37,6 +40,41 @@ fn a_rejection_or_a_revocation_takes_the_permission_away() {
     let answer = ask(&scene);
     assert_eq!(answer.codes, "MODEL_REVOKED,REJECTED");
     assert!(answer.message.contains("\nMODEL_REVOKED: "), "{answer:#?}");
+}
+
+/// Needs no key: whoever reads the log can take an approval from it and log it once more.
+#[test]
+fn an_old_approval_cannot_be_logged_again_to_undo_a_rejection() {
+    let scene = Scene::approved();
+    let rejection = approval(&scene.model, "compliance", "REJECTED", scene.now);
+    scene.service.log(&scene.people.officer, &rejection);
+    assert_eq!(ask(&scene).codes, "REJECTED");
+    let mut state = scene.service.state();
+    let twin = with_twin_signature(&state.statements[3]);
+    let twin = state.log.append(twin, &scene.people.officer);
+    state.statements.push(twin);
+    drop(state);
+    assert_eq!(ask(&scene).codes, "REJECTED");
+    // The officer can: by signing again.
+    let statement = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    scene.service.log(&scene.people.officer, &statement);
+    assert!(ask(&scene).allowed);
+}
+
+/// Nor to make an old test result look new.
+#[test]
+fn what_is_logged_again_gets_no_younger() {
+    let scene = Scene::approved();
+    let later = scene.now.plus_seconds(91 * 86400);
+    let mut state = scene.service.state();
+    state.log.set_time(later);
+    let twin = with_twin_signature(&state.statements[1]);
+    let twin = state.log.append(twin, &scene.people.evaluator);
+    state.statements.push(twin);
+    drop(state);
+    let review = serde_json::to_vec(&scene.pod()).unwrap();
+    let answer = Answer::parse(&scene.admission.answer(&review, later));
+    assert!(answer.codes.contains("GATE_MISSING"), "{answer:#?}");
 }
 
 #[test]
