@@ -46,6 +46,39 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     encoded
 }
 
+/// What model-signing 0.2 signed instead of the PAE: another prefix, and Python's `repr` of the
+/// payload's bytes. Read for its `Digests/v0.1` predicate only.
+pub(crate) fn pae_of_model_signing_0_2(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let (type_len, len) = (payload_type.len(), payload.len());
+    let repr = python_repr(payload);
+    format!("DSSEV1 {type_len} {payload_type} {len} {repr}").into_bytes()
+}
+
+/// CPython's `repr(bytes)`: single quotes, unless only single ones are inside.
+fn python_repr(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' };
+    let mut text = format!("b{quote}");
+    for &byte in bytes {
+        let character = char::from(byte);
+        match byte {
+            b'\t' => text.push_str("\\t"),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\\' => text.push_str("\\\\"),
+            _ if character == quote => {
+                text.push('\\');
+                text.push(quote);
+            }
+            b' '..=b'~' => text.push(character),
+            // Writing to a String cannot fail.
+            _ => drop(write!(text, "\\x{byte:02x}")),
+        }
+    }
+    text.push(quote);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     /// The example in the DSSE specification.
@@ -53,5 +86,16 @@ mod tests {
     fn specification_example() {
         let encoded = super::pae("http://example.com/HelloWorld", b"hello world");
         assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+    }
+
+    #[test]
+    fn bytes_as_python_shows_them() {
+        for (bytes, shown) in [
+            (&b"a\n\x00\xff\\"[..], r"b'a\n\x00\xff\\'"),
+            (b"it's", "b\"it's\""),
+            (b"\"it's\"", r#"b'"it\'s"'"#),
+        ] {
+            assert_eq!(super::python_repr(bytes), shown);
+        }
     }
 }

@@ -209,6 +209,17 @@ impl PublicKey {
         Sha256::of(self.pem().as_bytes()).to_string()
     }
 
+    /// Whether `signature` is this key's over `message` with SHA-256, whatever the curve: what
+    /// model-signing 0.2 did.
+    pub(crate) fn verifies_with_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &dyn VerificationAlgorithm = match self.curve {
+            Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+            Curve::P384 => &signature::ECDSA_P384_SHA256_ASN1,
+            Curve::P521 => &signature::ECDSA_P521_SHA256_ASN1,
+        };
+        UnparsedPublicKey::new(algorithm, &self.point).verify(message, signature).is_ok()
+    }
+
     /// Whether `signature` (ASN.1 DER ECDSA-Sig-Value) is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(self.curve.facts().verification, &self.point)

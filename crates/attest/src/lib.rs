@@ -30,6 +30,7 @@ mod statement;
 mod time;
 mod trust;
 mod verify;
+mod x509;
 
 pub use bundle::{
     Bundle, BundleError, InclusionEvidence, LogEntry, MAX_BUNDLE_SIZE, MEDIA_TYPE,
@@ -38,7 +39,9 @@ pub use bundle::{
 pub use envelope::{Envelope, IN_TOTO_PAYLOAD_TYPE, pae};
 pub use json::{JsonError, parse_strict};
 pub use key::{Curve, KeyError, PublicKey};
-pub use oms::{OMS_PREDICATE_TYPE, OmsError, OmsPredicate, OmsResource, oms_statement};
+pub use oms::{
+    OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsHashing, OmsPredicate, oms_statement,
+};
 pub use rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
 pub use roles::{Principal, RoleBinding, RoleBindingError, RoleGrant};
 pub use signer::{KeyFile, SignError, Signer, sign};
@@ -46,5 +49,7 @@ pub use statement::{STATEMENT_TYPE, Statement, StatementError, Subject, model_su
 pub use time::{InvalidTime, Timestamp};
 pub use trust::{TransparencyLog, TrustError, TrustedRoot};
 pub use verify::{
-    LogProof, Signed, SignerIdentity, Verified, VerifyError, check_signature, verify,
+    ExpectedIdentity, LogProblem, LogProof, Signed, SignerIdentity, Verified, VerifyError,
+    check_certificate, check_signature, verify,
 };
+pub use x509::{CertificateError, CertificateTrust, CertifiedKey};

@@ -1,41 +1,42 @@
-//! The OpenSSF Model Signing predicate, v1.0.
+//! The OpenSSF Model Signing predicate.
 //!
-//! Written: method `files`, SHA-256, spec order, one subject (the OMS root). Read: the same subset;
-//! other methods and hashes are named in the error. Our writer adds `size` and `fsverity` to each
-//! resource, which readers must ignore (OMS v1.0 §6.4.2); with them the signature covers the model
-//! digest too, so that it can be found and judged by identity without the model at hand.
+//! Written: v1.0, method `files`, SHA-256, spec order, one subject (the OMS root). Read: v1.0 whole
+//! (files and shards; SHA-256, BLAKE2b, BLAKE3; recorded link policy), and the `Digests/v0.1` form of
+//! model-signing 0.2. Our writer adds `size` and `fsverity` to each resource, which readers must
+//! ignore (OMS v1.0 §6.4.2); with them the signature covers the model digest too, so that it can be
+//! found and judged by identity without the model at hand.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256 as Hasher};
 
 use sealwright_manifest::{
-    Difference, Entry, GIT_PATHS, Manifest, Sha256, WalkOptions, check_name, differences,
+    Difference, Entry, GIT_PATHS, HashAlgorithm, Manifest, Resources, Serialization, Sha256,
+    SymlinkPolicy, WalkOptions, check_name, differences,
 };
 
 use crate::statement::{Statement, Subject};
 
+mod read;
+
 /// Predicate type of OMS v1.0.
 pub const OMS_PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 
-/// A checked OMS predicate: names valid and unique, root digest recomputed.
+/// Predicate type of model-signing 0.2, which is read and never written.
+pub const OMS_DIGESTS_TYPE: &str = "https://model_signing/Digests/v0.1";
+
+/// A checked OMS predicate: names valid and unique, shards without gaps, root digest recomputed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OmsPredicate {
-    resources: Vec<OmsResource>,
+    /// Resource name → digest; with shards the name is `PATH:START:END`.
+    resources: BTreeMap<String, Vec<u8>>,
+    serialization: Serialization,
+    symlinks: SymlinkPolicy,
     ignore_paths: Vec<String>,
+    /// What the extra members describe, in signatures that Sealwright made.
     manifest: Option<Manifest>,
-}
-
-/// One file of the signed model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OmsResource {
-    /// Relative name.
-    pub name: String,
-    /// SHA-256 of the content.
-    pub sha256: Sha256,
-    /// Size in bytes and fs-verity digest, in bundles that Sealwright wrote.
-    pub extra: Option<(u64, Sha256)>,
 }
 
 /// Why a statement is not an OMS signature that can be used.
@@ -48,15 +49,15 @@ pub enum OmsError {
         found: String,
     },
     /// A field is missing, unknown, or of the wrong type.
-    #[error("not an OMS v1.0 predicate: {message}")]
+    #[error("not an OMS predicate: {message}")]
     Shape {
         /// Names the field.
         message: String,
     },
-    /// Valid OMS that this version cannot check.
-    #[error("OMS {what} {found:?} is not supported")]
+    /// A method or hash that OMS v1.0 does not define.
+    #[error("OMS {what} {found:?} is not one of OMS v1.0")]
     Unsupported {
-        /// `method`, `hash_type` or `allow_symlinks`.
+        /// `method`, `hash_type` or `algorithm`.
         what: &'static str,
         /// What the predicate says.
         found: String,
@@ -69,38 +70,23 @@ pub enum OmsError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// The shards of a file leave out a part of it, overlap, or are of the wrong size.
+    #[error("the shards of {name:?} do not cover it piece by piece")]
+    Shards {
+        /// The file.
+        name: String,
+    },
     /// The subject is not the digest of the resources (OMS v1.0 §6.5.1).
     #[error("the statement's subject is not the root digest of its resources")]
     Root,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WirePredicate {
-    serialization: WireSerialization,
-    resources: Vec<WireResource>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Serialize)]
 struct WireSerialization {
-    method: String,
-    hash_type: String,
+    method: &'static str,
+    hash_type: &'static str,
     allow_symlinks: bool,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ignore_paths: Vec<String>,
-    #[serde(default, skip_serializing)]
-    shard_size: Option<serde_json::Number>,
-}
-
-// Unknown members of a resource must be ignored (OMS v1.0 §6.4.2).
-#[derive(Deserialize)]
-struct WireResource {
-    name: String,
-    digest: String,
-    algorithm: String,
-    size: Option<u64>,
-    fsverity: Option<String>,
 }
 
 /// The OMS v1.0 statement for a model. `ignored` are the paths that were left out of the manifest
@@ -111,11 +97,10 @@ pub fn oms_statement(name: &str, manifest: &Manifest, ignored: &[String]) -> Sta
     ignore_paths.sort_unstable();
     ignore_paths.dedup();
     let serialization = WireSerialization {
-        method: "files".into(),
-        hash_type: "sha256".into(),
+        method: "files",
+        hash_type: "sha256",
         allow_symlinks: false,
         ignore_paths,
-        shard_size: None,
     };
     let resources: Vec<_> = manifest
         .entries()
@@ -134,6 +119,22 @@ pub fn oms_statement(name: &str, manifest: &Manifest, ignored: &[String]) -> Sta
     }
 }
 
+/// What a verifier has to hash, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OmsHashing {
+    /// Plain SHA-256 of whole files: [`sealwright_manifest::digest_model`] gives it, together with
+    /// the model digest. Compare with [`OmsPredicate::compare`].
+    Manifest,
+    /// Something else: [`sealwright_manifest::resource_digests`], at most `limit` resources. Compare
+    /// with [`OmsPredicate::compare_resources`].
+    Resources {
+        /// Method and hash.
+        serialization: Serialization,
+        /// The number of signed resources, and one more.
+        limit: usize,
+    },
+}
+
 impl OmsPredicate {
     /// Checks an OMS statement on its own: everything of OMS v1.0 §8 but the signature, which comes
     /// before, and the files, which come after.
@@ -141,27 +142,36 @@ impl OmsPredicate {
     /// # Errors
     /// [`OmsError`].
     pub fn from_statement(statement: &Statement) -> Result<Self, OmsError> {
-        if statement.predicate_type != OMS_PREDICATE_TYPE {
-            return Err(OmsError::Type { found: statement.predicate_type.clone() });
+        match statement.predicate_type.as_str() {
+            OMS_PREDICATE_TYPE => read::v1(statement),
+            OMS_DIGESTS_TYPE => read::digests(statement),
+            other => Err(OmsError::Type { found: other.to_owned() }),
         }
-        let wire: WirePredicate = serde::Deserialize::deserialize(&statement.predicate)
-            .map_err(|error: serde_json::Error| shape(error.to_string()))?;
-        check_supported(&wire.serialization)?;
-        let ignore_paths = wire.serialization.ignore_paths;
-        if ignore_paths.iter().any(|path| path == "." || path.is_empty()) {
-            return Err(shape("ignore_paths must not name the whole model"));
-        }
-        let resources: Vec<OmsResource> =
-            wire.resources.into_iter().map(OmsResource::check).collect::<Result<_, _>>()?;
-        check_names(&resources)?;
-        check_root(&resources, &statement.subject)?;
-        let manifest = bound_manifest(&resources)?;
-        Ok(Self { resources, ignore_paths, manifest })
     }
 
-    /// The files.
-    pub fn resources(&self) -> &[OmsResource] {
-        &self.resources
+    /// Whether statements of this type are read by [`OmsPredicate::from_statement`].
+    pub fn is_oms_type(predicate_type: &str) -> bool {
+        [OMS_PREDICATE_TYPE, OMS_DIGESTS_TYPE].contains(&predicate_type)
+    }
+
+    /// Method and hash of the signature.
+    pub fn serialization(&self) -> Serialization {
+        self.serialization
+    }
+
+    /// What to compute of the model for a comparison.
+    pub fn hashing(&self) -> OmsHashing {
+        let Serialization { algorithm, shard_size } = self.serialization;
+        let is_plain = algorithm == HashAlgorithm::Sha256
+            && shard_size.is_none()
+            && self.symlinks == SymlinkPolicy::Refuse;
+        match is_plain {
+            true => OmsHashing::Manifest,
+            false => OmsHashing::Resources {
+                serialization: self.serialization,
+                limit: self.resources.len().saturating_add(sealwright_manifest::MAX_FILES),
+            },
+        }
     }
 
     /// The model digest, when the signature covers it; signatures by other tools do not, and their
@@ -176,112 +186,81 @@ impl OmsPredicate {
         self.manifest.as_ref()
     }
 
-    /// How to walk the model that is to be compared: recorded ignore paths and the defaults.
+    /// How to walk the model that is to be compared: recorded ignore paths, recorded link policy, and
+    /// the defaults.
     pub fn walk_options(&self) -> WalkOptions {
-        WalkOptions { ignore_paths: self.ignore_paths.clone(), ..WalkOptions::default() }
+        WalkOptions {
+            ignore_paths: self.ignore_paths.clone(),
+            symlinks: self.symlinks,
+            ..WalkOptions::default()
+        }
+    }
+
+    /// The name under which a model that is one file was signed: `.` by the Python tools, its base
+    /// name by the specification (§6.1.2). `None` for a directory.
+    pub fn single_file_name(&self) -> Option<&str> {
+        let mut paths = self.resources.keys().map(|name| self.path_of(name));
+        let first = paths.next()?;
+        (!first.contains('/') && paths.all(|path| path == first)).then_some(first)
     }
 
     /// Holds a model's files against the signed ones; an empty list means that they are the same.
-    pub fn compare(&self, actual: &Manifest) -> Vec<Difference> {
-        let expected: BTreeMap<_, _> = self.resources.iter().map(OmsResource::pair).collect();
-        let found: BTreeMap<_, _> =
-            actual.entries().iter().map(|entry| (entry.name.as_str(), entry.sha256)).collect();
-        let mut result = differences(&expected, &found);
+    ///
+    /// `single_file` is the base name of a model that is one file, `None` for a directory.
+    pub fn compare(&self, actual: &Manifest, single_file: Option<&str>) -> Vec<Difference> {
+        let digests = actual
+            .entries()
+            .iter()
+            .map(|entry| (entry.name.clone(), entry.sha256.as_bytes().to_vec()))
+            .collect();
+        let found = Resources { digests, unlisted: Vec::new() };
+        let mut result = self.compare_resources(&found, single_file);
         // The tree digests are signed too. With equal SHA-256 they can only differ if the signer
         // recorded something else than the file's own.
-        if result.is_empty() && self.manifest.as_ref().is_some_and(|signed| signed != actual) {
-            let wrong = |r: &&OmsResource| {
-                let entry = actual.entry(&r.name);
-                entry.map(|entry| (entry.size, entry.fsverity)) != r.extra
-            };
-            let names = self.resources.iter().filter(wrong).map(|r| r.name.clone());
+        if let Some(signed) = self.manifest.as_ref().filter(|_| result.is_empty()) {
+            let differs = |entry: &&Entry| actual.entry(&entry.name) != Some(*entry);
+            let names = signed.entries().iter().filter(differs).map(|entry| entry.name.clone());
             result.extend(names.map(Difference::Changed));
         }
         result
+    }
+
+    /// The same for resources of any kind.
+    pub fn compare_resources(
+        &self,
+        actual: &Resources,
+        single_file: Option<&str>,
+    ) -> Vec<Difference> {
+        let expected: BTreeMap<String, &[u8]> = self
+            .resources
+            .iter()
+            .map(|(name, digest)| (self.shown(name, single_file), digest.as_slice()))
+            .collect();
+        let expected = expected.iter().map(|(name, digest)| (name.as_str(), *digest)).collect();
+        let found = actual
+            .digests
+            .iter()
+            .map(|(name, digest)| (name.as_str(), digest.as_slice()))
+            .collect();
+        differences(&expected, &found)
+    }
+
+    /// A lone `.` stands for the file that the model is.
+    fn shown(&self, name: &str, single_file: Option<&str>) -> String {
+        match single_file {
+            Some(base) if self.path_of(name) == "." => format!("{base}{}", &name[1..]),
+            _ => name.to_owned(),
+        }
+    }
+
+    fn path_of<'a>(&self, name: &'a str) -> &'a str {
+        match self.serialization.shard_size {
+            None => name,
+            Some(_) => read::shard_name(name).map_or(name, |(path, _, _)| path),
+        }
     }
 }
 
 fn shape(message: impl Into<String>) -> OmsError {
     OmsError::Shape { message: message.into() }
-}
-
-fn check_supported(serialization: &WireSerialization) -> Result<(), OmsError> {
-    let unsupported =
-        |what, found: &str| Err(OmsError::Unsupported { what, found: found.to_owned() });
-    match serialization {
-        WireSerialization { method, .. } if method != "files" => unsupported("method", method),
-        WireSerialization { hash_type, .. } if hash_type != "sha256" => {
-            unsupported("hash_type", hash_type)
-        }
-        WireSerialization { allow_symlinks: true, .. } => unsupported("allow_symlinks", "true"),
-        WireSerialization { shard_size: Some(_), .. } => {
-            Err(shape("shard_size has no place in method files"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_names(resources: &[OmsResource]) -> Result<(), OmsError> {
-    if resources.is_empty() {
-        return Err(shape("no resources"));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    for OmsResource { name, .. } in resources {
-        let bad = |problem| Err(OmsError::Name { name: name.clone(), problem });
-        if check_name(name).is_err() {
-            return bad("not a plain relative path");
-        }
-        if !seen.insert(name) {
-            return bad("there twice");
-        }
-    }
-    Ok(())
-}
-
-/// Root digest in the *listed* order: writers disagree on the order, and none may be assumed.
-fn check_root(resources: &[OmsResource], subjects: &[Subject]) -> Result<(), OmsError> {
-    let mut hasher = Hasher::new();
-    for resource in resources {
-        hasher.update(resource.sha256.as_bytes());
-    }
-    let root = Sha256::from_bytes(hasher.finalize().into()).to_string();
-    match subjects {
-        [one] if one.digest.get("sha256") == Some(&root) => Ok(()),
-        [_] => Err(OmsError::Root),
-        _ => Err(shape("an OMS statement has exactly one subject")),
-    }
-}
-
-/// The manifest that the signed extras describe; all resources have them or none.
-fn bound_manifest(resources: &[OmsResource]) -> Result<Option<Manifest>, OmsError> {
-    if resources.iter().all(|resource| resource.extra.is_none()) {
-        return Ok(None);
-    }
-    let entry = |resource: &OmsResource| {
-        let (size, fsverity) = resource.extra?;
-        Some(Entry { name: resource.name.clone(), size, sha256: resource.sha256, fsverity })
-    };
-    let entries: Option<Vec<Entry>> = resources.iter().map(entry).collect();
-    let entries = entries.ok_or_else(|| shape("size and fsverity are on some resources only"))?;
-    Manifest::new(entries).map(Some).map_err(|error| shape(error.to_string()))
-}
-
-impl OmsResource {
-    fn check(wire: WireResource) -> Result<Self, OmsError> {
-        if wire.algorithm != "sha256" {
-            return Err(OmsError::Unsupported { what: "algorithm", found: wire.algorithm });
-        }
-        let digest = |text: &str| {
-            Sha256::parse(text).map_err(|error| shape(format!("resource {:?}: {error}", wire.name)))
-        };
-        let extra = match (wire.size, &wire.fsverity) {
-            (Some(size), Some(fsverity)) => Some((size, digest(fsverity)?)),
-            _ => None,
-        };
-        Ok(Self { sha256: digest(&wire.digest)?, name: wire.name, extra })
-    }
-
-    fn pair(&self) -> (&str, Sha256) {
-        (&self.name, self.sha256)
-    }
 }

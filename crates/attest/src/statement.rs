@@ -21,13 +21,16 @@ pub struct Subject {
     pub name: String,
     /// Algorithm name → lower-case hexadecimal digest; never empty.
     pub digest: BTreeMap<String, String>,
+    /// More about the subject; only model-signing 0.2 says something here that matters.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub annotations: serde_json::Map<String, Value>,
 }
 
 impl Subject {
     /// A subject with one SHA-256 digest.
     pub fn sha256(name: impl Into<String>, digest: &Sha256) -> Self {
         let digest = BTreeMap::from([("sha256".to_owned(), digest.to_string())]);
-        Self { name: name.into(), digest }
+        Self { name: name.into(), digest, annotations: serde_json::Map::new() }
     }
 }
 

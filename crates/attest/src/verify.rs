@@ -4,15 +4,16 @@ use sealwright_manifest::Sha256;
 use sealwright_tlog::{Hash, InclusionProof, VerifiedCheckpoint, leaf_hash, verify_checkpoint};
 
 use crate::bundle::{Bundle, InclusionEvidence, LogEntry, VerificationMaterial};
-use crate::envelope::IN_TOTO_PAYLOAD_TYPE;
+use crate::envelope::{IN_TOTO_PAYLOAD_TYPE, pae_of_model_signing_0_2};
 use crate::key::{PublicKey, signature_r};
-use crate::oms::{OMS_PREDICATE_TYPE, OmsError, OmsPredicate};
+use crate::oms::{OMS_DIGESTS_TYPE, OmsError, OmsPredicate};
 use crate::predicate::{self, SchemaViolation};
 use crate::rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
 use crate::roles::RoleBinding;
 use crate::statement::{Statement, StatementError};
 use crate::time::Timestamp;
 use crate::trust::{TransparencyLog, TrustedRoot};
+use crate::x509::{CertificateError, CertificateTrust, CertifiedKey};
 
 /// A statement whose signature is valid under a key that the caller named.
 ///
@@ -58,9 +59,23 @@ pub struct LogProof {
 /// Why a bundle is not a fact. [`VerifyError::code`] is stable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The bundle was signed with a certificate; only keys are supported so far.
+    /// The bundle was signed with a certificate, and the caller trusts a key.
     #[error("the bundle is signed with a certificate, not with a key")]
     NotKeySigned,
+    /// The bundle was signed with a key, and the caller trusts certificates.
+    #[error("the bundle is signed with a key, not with a certificate")]
+    NotCertificateSigned,
+    /// The certificate does not count.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The certificate is somebody else's.
+    #[error("the certificate is for {found:?}, not for {expected:?}")]
+    Identity {
+        /// The leaf's subject alternative names.
+        found: String,
+        /// What the caller expects.
+        expected: String,
+    },
     /// The hint names another key than the caller's.
     #[error("the bundle is signed by key {found}, not by {wanted}")]
     OtherKey {
@@ -147,6 +162,9 @@ impl VerifyError {
     pub fn code(&self) -> &'static str {
         match self {
             VerifyError::NotKeySigned => "NOT_KEY_SIGNED",
+            VerifyError::NotCertificateSigned => "NOT_CERTIFICATE_SIGNED",
+            VerifyError::Certificate(_) => "CERTIFICATE_INVALID",
+            VerifyError::Identity { .. } => "OTHER_IDENTITY",
             VerifyError::OtherKey { .. } => "OTHER_KEY",
             VerifyError::UnknownSigner { .. } => "UNKNOWN_SIGNER",
             VerifyError::Signature => "SIGNATURE_INVALID",
@@ -172,16 +190,62 @@ pub fn check_signature(bundle: &Bundle, key: &PublicKey) -> Result<Signed, Verif
     if !hint.is_empty() && hint != key.id() {
         return Err(VerifyError::OtherKey { found: hint.to_owned(), wanted: key.id() });
     }
+    check_with_key(bundle, key)
+}
+
+/// Whose certificate a verifier accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedIdentity {
+    /// One with this subject alternative name.
+    Exactly(String),
+    /// Anybody's under the given roots.
+    InsecureAny,
+}
+
+/// Checks a bundle that was signed with a certificate: the chain leads to a root of `trust` and is
+/// valid at `at`, the leaf is `identity`'s, and everything of [`check_signature`].
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn check_certificate(
+    bundle: &Bundle,
+    trust: &CertificateTrust,
+    identity: &ExpectedIdentity,
+    at: Timestamp,
+) -> Result<(Signed, CertifiedKey), VerifyError> {
+    let VerificationMaterial::Certificates(chain) = bundle.material() else {
+        return Err(VerifyError::NotCertificateSigned);
+    };
+    let certified = trust.verify(chain, at)?;
+    if let ExpectedIdentity::Exactly(expected) = identity
+        && !certified.identities.contains(expected)
+    {
+        let found = certified.identities.join(", ");
+        return Err(VerifyError::Identity { found, expected: expected.clone() });
+    }
+    Ok((check_with_key(bundle, &certified.key)?, certified))
+}
+
+fn check_with_key(bundle: &Bundle, key: &PublicKey) -> Result<Signed, VerifyError> {
     let envelope = bundle.envelope();
     if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
         return Err(VerifyError::PayloadType { found: envelope.payload_type.clone() });
     }
-    if !key.verifies(&envelope.pae(), &envelope.signature) {
+    let is_valid = key.verifies(&envelope.pae(), &envelope.signature);
+    let is_old = !is_valid && {
+        let message = pae_of_model_signing_0_2(&envelope.payload_type, &envelope.payload);
+        key.verifies_with_sha256(&message, &envelope.signature)
+    };
+    if !is_valid && !is_old {
         return Err(VerifyError::Signature);
     }
     let statement = Statement::parse(&envelope.payload)?;
+    // The old encoding is for the old predicate: nothing newer may come in by that door.
+    if is_old && statement.predicate_type != OMS_DIGESTS_TYPE {
+        return Err(VerifyError::Signature);
+    }
     predicate::check(&statement.predicate_type, &statement.predicate)?;
-    let oms = (statement.predicate_type == OMS_PREDICATE_TYPE)
+    let oms = OmsPredicate::is_oms_type(&statement.predicate_type)
         .then(|| OmsPredicate::from_statement(&statement))
         .transpose()?;
     let r = signature_r(&envelope.signature).ok_or(VerifyError::Signature)?;

@@ -345,11 +345,11 @@ fn an_oms_signature_covers_the_model_digest() {
     let oms = signed.oms().unwrap();
     assert_eq!(oms.model_digest(), Some(manifest.model_digest()));
     assert_eq!(signed.subject_digests()[0], manifest.model_digest().to_string());
-    assert_eq!(oms.compare(&manifest), []);
+    assert_eq!(oms.compare(&manifest, None), []);
 
     fs::write(directory.path().join("weights.bin"), [1, 2, 2]).unwrap();
     let changed = digest_model(directory.path(), &oms.walk_options(), &|_| {}).unwrap();
-    assert_eq!(oms.compare(&changed), [Difference::Changed("weights.bin".into())]);
+    assert_eq!(oms.compare(&changed, None), [Difference::Changed("weights.bin".into())]);
 }
 
 #[test]
@@ -366,8 +366,8 @@ fn an_unsound_oms_predicate_is_refused_even_when_signed() {
         |s| s.predicate["resources"][0]["digest"] = "AB".into(),
         |s| drop(s.predicate["resources"][0].as_object_mut().unwrap().remove("fsverity")),
         |s| s.predicate["serialization"]["method"] = "shards".into(),
-        |s| s.predicate["serialization"]["hash_type"] = "blake3".into(),
-        |s| s.predicate["serialization"]["allow_symlinks"] = true.into(),
+        |s| s.predicate["serialization"]["hash_type"] = "md5".into(),
+        |s| s.predicate["serialization"]["salt"] = "x".into(),
         |s| s.predicate["serialization"]["ignore_paths"] = json!(["."]),
     ];
     for (index, change) in cases.iter().enumerate() {

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::digest::Sha256;
-
 /// One way in which a file is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
@@ -36,9 +34,9 @@ impl fmt::Display for Difference {
 
 /// Compares name → digest maps and gives all differences, in name order of what was expected, then
 /// what was added. Empty means equal.
-pub fn differences(
-    expected: &BTreeMap<&str, Sha256>,
-    actual: &BTreeMap<&str, Sha256>,
+pub fn differences<D: PartialEq>(
+    expected: &BTreeMap<&str, D>,
+    actual: &BTreeMap<&str, D>,
 ) -> Vec<Difference> {
     let mut added: Vec<_> =
         actual.iter().filter(|(name, _)| !expected.contains_key(*name)).collect();
@@ -64,6 +62,7 @@ pub fn differences(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Sha256;
 
     #[test]
     fn every_kind_of_difference_is_named() {
