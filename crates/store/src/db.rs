@@ -1,5 +1,6 @@
 //! The database: schema and queries. All of them run in the caller's transaction, if there is one.
 
+use std::ops::Range;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
@@ -205,33 +206,50 @@ pub(crate) fn insert_entry(
     Ok(())
 }
 
-/// The statements about a subject among the first `size` entries, in log order.
-pub(crate) fn statements_about(
+/// Indexes of the statements about a subject: at most `limit` of those in `range`, in log order.
+pub(crate) fn indexes_about(
     db: &Connection,
     subject: &str,
-    size: u64,
-) -> Result<Vec<StoredStatement>, StoreError> {
+    range: Range<u64>,
+    limit: u32,
+) -> Result<Vec<u64>, StoreError> {
     let mut query = db.prepare_cached(
-        "SELECT s.idx, envelope_sha256, predicate_type, bundle, public_key_pem
-         FROM subjects JOIN statements s USING (idx)
-         WHERE sha256 = ?1 AND idx < ?2 ORDER BY idx",
+        "SELECT idx FROM subjects WHERE sha256 = ?1 AND idx >= ?2 AND idx < ?3
+         ORDER BY idx LIMIT ?4",
     )?;
-    let rows = query.query_map(params![subject, size], statement)?;
+    let rows =
+        query.query_map(params![subject, range.start, range.end, limit], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The statements of a predicate type among the first `size` entries, in log order.
-pub(crate) fn statements_of_type(
+/// The same for the statements of a predicate type.
+pub(crate) fn indexes_of_type(
     db: &Connection,
     predicate_type: &str,
-    size: u64,
-) -> Result<Vec<StoredStatement>, StoreError> {
+    range: Range<u64>,
+    limit: u32,
+) -> Result<Vec<u64>, StoreError> {
     let mut query = db.prepare_cached(
-        "SELECT idx, envelope_sha256, predicate_type, bundle, public_key_pem
-         FROM statements WHERE predicate_type = ?1 AND idx < ?2 ORDER BY idx",
+        "SELECT idx FROM statements WHERE predicate_type = ?1 AND idx >= ?2 AND idx < ?3
+         ORDER BY idx LIMIT ?4",
     )?;
-    let rows = query.query_map(params![predicate_type, size], statement)?;
+    let parameters = params![predicate_type, range.start, range.end, limit];
+    let rows = query.query_map(parameters, |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The statement that the entry with this index stands for.
+pub(crate) fn statement_at(
+    db: &Connection,
+    index: u64,
+) -> Result<Option<StoredStatement>, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT idx, envelope_sha256, predicate_type, bundle, public_key_pem
+             FROM statements WHERE idx = ?1",
+        )?
+        .query_row(params![index], statement)
+        .optional()?)
 }
 
 fn statement(row: &Row<'_>) -> rusqlite::Result<StoredStatement> {

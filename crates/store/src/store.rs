@@ -223,17 +223,36 @@ impl Store {
         Ok(Some(LoggedEntry { index, body, checkpoint, proof }))
     }
 
-    /// All statements about the subject with this SHA-256 (hex), in log order.
-    pub fn statements_about(&self, subject: &str) -> Result<Vec<StoredStatement>, StoreError> {
-        db::statements_about(&self.db, subject, self.size())
+    /// Indexes of the statements about the subject with this SHA-256 (hex), in log order: at most
+    /// `limit`, from index `from` on.
+    pub fn indexes_about(
+        &self,
+        subject: &str,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        let size = self.size();
+        db::indexes_about(&self.db, subject, from.min(size)..size, limit)
     }
 
-    /// All statements of a predicate type, in log order.
-    pub fn statements_of_type(
+    /// Indexes of the statements of a predicate type, in log order: at most `limit`, from index
+    /// `from` on.
+    pub fn indexes_of_type(
         &self,
         predicate_type: &str,
-    ) -> Result<Vec<StoredStatement>, StoreError> {
-        db::statements_of_type(&self.db, predicate_type, self.size())
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        let size = self.size();
+        db::indexes_of_type(&self.db, predicate_type, from.min(size)..size, limit)
+    }
+
+    /// The statement with this index; `None` if the log has no such index.
+    pub fn statement(&self, index: u64) -> Result<Option<StoredStatement>, StoreError> {
+        if index >= self.size() {
+            return Ok(None);
+        }
+        db::statement_at(&self.db, index)
     }
 
     /// The published bytes of a hash tile or an entry bundle; `None` if there is none.

@@ -25,7 +25,7 @@ use crate::state::{MAX_BODY, State, lock};
 const PAGE_SIZE: usize = 8 << 20;
 
 /// Most bundles of a page.
-const PAGE_COUNT: usize = 1000;
+const PAGE_COUNT: u32 = 1000;
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
@@ -126,14 +126,16 @@ fn with_hint(bundle: Bundle, key: &PublicKey) -> Bundle {
 
 fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
     let FindQuery { subject, predicate_type, from } = query;
+    // One more than a page has, to know whether it is the last.
+    let limit = PAGE_COUNT + 1;
     let (name, value, found) = match (subject, predicate_type) {
         (Some(subject), None) => {
             check_digest(&subject)?;
-            let found = lock(&state.store)?.statements_about(&subject)?;
+            let found = lock(&state.store)?.indexes_about(&subject, from, limit)?;
             ("subject", subject, found)
         }
         (None, Some(predicate_type)) => {
-            let found = lock(&state.store)?.statements_of_type(&predicate_type)?;
+            let found = lock(&state.store)?.indexes_of_type(&predicate_type, from, limit)?;
             ("predicateType", predicate_type, found)
         }
         _ => {
@@ -144,15 +146,19 @@ fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
     let mut bundles = Vec::new();
     let mut size = 0_usize;
     let mut next = None;
-    for statement in found.into_iter().filter(|statement| statement.index >= from) {
-        if size >= PAGE_SIZE || bundles.len() >= PAGE_COUNT {
-            next = Some(statement.index);
+    for (place, index) in (0..).zip(found) {
+        if size >= PAGE_SIZE || place >= PAGE_COUNT {
+            next = Some(index);
             break;
         }
-        size = size.saturating_add(statement.bundle.len());
-        // Locked anew for each, so that a long page does not hold up who appends.
-        let logged = logged(&*lock(&state.store)?, statement.index)?;
-        let bundle = Bundle::parse(&statement.bundle)
+        // Locked anew for each, so that a long page does not hold up who appends; and read one by
+        // one, since all of them together may be more than fits into memory.
+        let (stored, logged) = {
+            let store = lock(&state.store)?;
+            (stored(&store, index)?, logged(&store, index)?)
+        };
+        size = size.saturating_add(stored.len());
+        let bundle = Bundle::parse(&stored)
             .map_err(|_| ApiError::Internal { what: "a stored bundle does not parse" })?;
         bundles.push(complete(bundle, logged, &state.log_id)?.to_value());
     }
@@ -161,6 +167,12 @@ fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
         members.insert("next".to_owned(), next.into());
     }
     Ok(answer.to_string())
+}
+
+fn stored(store: &Store, index: u64) -> Result<Vec<u8>, ApiError> {
+    let statement = store.statement(index)?;
+    let missing = ApiError::Internal { what: "a logged statement is not in the store" };
+    statement.map(|statement| statement.bundle).ok_or(missing)
 }
 
 fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {

@@ -120,8 +120,8 @@ fn a_subject_named_twice_is_found_once() {
     let mut twice = entry(0);
     twice.statement.subjects.push(own_subject(0));
     append(&mut store, &[twice]);
-    assert_eq!(store.statements_about(&own_subject(0)).unwrap().len(), 1);
-    assert_eq!(store.statements_about(&shared_subject(0)).unwrap().len(), 1);
+    assert_eq!(store.indexes_about(&own_subject(0), 0, 9).unwrap().len(), 1);
+    assert_eq!(store.indexes_about(&shared_subject(0), 0, 9).unwrap().len(), 1);
     check_log(&store, dir.path());
 }
 

@@ -116,24 +116,33 @@ fn check_entries(store: &Store, hashes: &Vec<Hash>) {
 }
 
 fn check_statements(store: &Store) {
+    let about = |subject: &str| store.indexes_about(subject, 0, u32::MAX).unwrap();
     for index in 0..store.size() {
-        let found = store.statements_about(&own_subject(index)).unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].index, index);
-        assert_eq!(found[0].bundle, format!(r#"{{"bundle":{index}}}"#).into_bytes());
-        assert_eq!(found[0].public_key_pem, format!("key {index}"));
-        assert_eq!(found[0].predicate_type, predicate_type(index));
+        assert_eq!(about(&own_subject(index)), [index]);
+        let found = store.statement(index).unwrap().unwrap();
+        assert_eq!(found.index, index);
+        assert_eq!(found.bundle, format!(r#"{{"bundle":{index}}}"#).into_bytes());
+        assert_eq!(found.public_key_pem, format!("key {index}"));
+        assert_eq!(found.predicate_type, predicate_type(index));
     }
-    assert!(store.statements_about(&own_subject(store.size())).unwrap().is_empty());
+    assert!(about(&own_subject(store.size())).is_empty());
+    assert!(store.statement(store.size()).unwrap().is_none());
+    assert!(store.statement(u64::MAX).unwrap().is_none());
     for first in 0..7 {
-        let found = store.statements_about(&shared_subject(first)).unwrap();
-        let indexes: Vec<u64> = found.iter().map(|s| s.index).collect();
-        assert_eq!(indexes, (first..store.size()).step_by(7).collect::<Vec<_>>());
+        let all: Vec<u64> = (first..store.size()).step_by(7).collect();
+        assert_eq!(about(&shared_subject(first)), all);
+        let some = store.indexes_about(&shared_subject(first), first + 1, 2).unwrap();
+        assert_eq!(some, all.into_iter().skip(1).take(2).collect::<Vec<_>>());
     }
     for first in 0..2 {
-        let found = store.statements_of_type(predicate_type(first)).unwrap();
-        let indexes: Vec<u64> = found.iter().map(|s| s.index).collect();
-        assert_eq!(indexes, (first..store.size()).step_by(2).collect::<Vec<_>>());
+        let all: Vec<u64> = (first..store.size()).step_by(2).collect();
+        let of_type = |from, limit| store.indexes_of_type(predicate_type(first), from, limit);
+        assert_eq!(of_type(0, u32::MAX).unwrap(), all);
+        assert_eq!(
+            of_type(first + 1, 2).unwrap(),
+            all.into_iter().skip(1).take(2).collect::<Vec<_>>()
+        );
+        assert!(of_type(u64::MAX, 1).unwrap().is_empty());
     }
 }
 

@@ -20,8 +20,8 @@ fn unknown_subjects_and_types_have_no_statements() {
     let mut store = open(dir.path(), START).unwrap();
     grow(&mut store, 3).unwrap();
     for text in ["", "'", "%", "sha256:00"] {
-        assert!(store.statements_about(text).unwrap().is_empty());
-        assert!(store.statements_of_type(text).unwrap().is_empty());
+        assert!(store.indexes_about(text, 0, 9).unwrap().is_empty());
+        assert!(store.indexes_of_type(text, 0, 9).unwrap().is_empty());
     }
 }
 
