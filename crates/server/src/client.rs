@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,6 +24,10 @@ const MAX_ANSWER: usize = MAX_BUNDLE_SIZE;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For all the pages of one answer. Without it a service could give one page after the other for
+/// ever, and hold a thread of whoever asks.
+const PAGES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Less than a service keeps idle connections, so that it is never the one to close them.
 const MAX_IDLE: Duration = Duration::from_secs(5);
@@ -192,11 +196,17 @@ impl ServiceClient {
         let mut bundles = Vec::new();
         let mut left = MAX_ANSWER;
         let mut from = 0;
+        let started = Instant::now();
         loop {
+            let time_left = PAGES_TIMEOUT.saturating_sub(started.elapsed()).min(TOTAL_TIMEOUT);
             let request = self.agent.get(&url).query(name, value).query("from", from.to_string());
+            let request = request.config().timeout_global(Some(time_left)).build();
             let answer = self.answer(&url, request.call(), left)?;
             left = left.saturating_sub(answer.len());
             let page: WirePage = from_json(&answer)?;
+            if page.bundles.is_empty() && page.next.is_some() {
+                return Err(malformed("an empty page that is not the last"));
+            }
             for bundle in page.bundles {
                 bundles.push(Bundle::from_value(bundle).map_err(malformed)?);
             }

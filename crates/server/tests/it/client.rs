@@ -78,6 +78,7 @@ fn what_cannot_be_read_is_an_error_and_not_left_out() {
         r#"{"bundles":[],"bundles":[]}"#,
         r#"{"bundles":[],"next":"1"}"#,
         r#"{"bundles":[],"next":0}"#,
+        r#"{"bundles":[],"next":1}"#,
         &format!(r#"{{"bundles":[{good},{{}}]}}"#),
     ] {
         assert!(matches!(find(answer), Err(ClientError::Malformed { .. })), "{answer}");
