@@ -6,6 +6,10 @@
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+/// Deepest nesting of arrays and objects. `serde_json` itself ends at 127; what is read here must
+/// still be readable when it stands inside of something else, such as a record of a decision.
+const MAX_DEPTH: usize = 100;
+
 /// Why bytes are not acceptable JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -29,19 +33,30 @@ pub enum JsonError {
 /// Parses one JSON document of at most `limit` bytes; names in an object must be unique.
 ///
 /// # Errors
-/// [`JsonError`]; also for a byte order mark and for nesting deeper than 128.
+/// [`JsonError`]; also for a byte order mark and for nesting deeper than 100.
 pub fn parse_strict(bytes: &[u8], limit: usize) -> Result<Value, JsonError> {
     if bytes.len() > limit {
         return Err(JsonError::TooLarge { size: bytes.len(), limit });
     }
     let syntax = |error: serde_json::Error| JsonError::Syntax { message: error.to_string() };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Unique.deserialize(&mut deserializer).map_err(syntax)?;
+    let value = Unique { depth_left: MAX_DEPTH }.deserialize(&mut deserializer).map_err(syntax)?;
     deserializer.end().map_err(syntax)?;
     Ok(value)
 }
 
-struct Unique;
+#[derive(Clone, Copy)]
+struct Unique {
+    depth_left: usize,
+}
+
+impl Unique {
+    /// For what is inside of an array or object.
+    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
+        let too_deep = || E::custom(format_args!("nested deeper than {MAX_DEPTH}"));
+        Ok(Self { depth_left: self.depth_left.checked_sub(1).ok_or_else(too_deep)? })
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Unique {
     type Value = Value;
@@ -87,20 +102,22 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Unique)? {
+        while let Some(item) = items.next_element_seed(inner)? {
             list.push(item);
         }
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let inner = self.inner()?;
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
                 return Err(A::Error::custom(format_args!("name {name:?} occurs twice")));
             }
-            let value = members.next_value_seed(Unique)?;
+            let value = members.next_value_seed(inner)?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))
@@ -130,6 +147,9 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse(&"[".repeat(100_000)).is_err());
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(parse(&nested(MAX_DEPTH + 1)).is_err());
         assert!(parse_strict(b"\"\xff\"", 10).is_err());
         assert!(matches!(
             parse_strict(b"[1,2]", 4),
