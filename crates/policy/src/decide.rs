@@ -58,8 +58,8 @@ pub struct LogView {
 }
 
 /// Decides whether the model of `request` may be used, on the statements in `facts`
-/// about it. Statements about other models are left out, except revocations, which may
-/// name a signer or a statement. Of what was logged several times with one signature, the
+/// about it. Statements about other models are left out, except revocations that name a
+/// signer, or one of the statements that are left. Of what was logged several times with one signature, the
 /// first entry counts.
 ///
 /// Never fails: whatever goes wrong is a deny with a code of [`code`].
@@ -141,15 +141,12 @@ fn decision_input(
     log: Option<&LogView>,
     facts: impl IntoIterator<Item = Fact>,
 ) -> DecisionInput {
+    let facts = concerning(first_logged(facts), &request.model_digest);
     let (mut attestations, mut revocations) = (Vec::new(), Vec::new());
-    for fact in first_logged(facts) {
-        // A revocation can name a signer or a statement and so reach models it is not
-        // about. One too many denies nothing that it does not name.
-        if fact.predicate_type == predicate::REVOCATION {
-            revocations.push(attestation(fact, &request.model_digest));
-        } else if fact.about_model {
-            attestations.push(attestation(fact, &request.model_digest));
-        }
+    for fact in facts {
+        let is_revocation = fact.predicate_type == predicate::REVOCATION;
+        let list = if is_revocation { &mut revocations } else { &mut attestations };
+        list.push(attestation(fact, &request.model_digest));
     }
     // The order in which a caller found its statements must not show in the record.
     for list in [&mut attestations, &mut revocations] {
@@ -201,6 +198,25 @@ fn first_logged(facts: impl IntoIterator<Item = Fact>) -> Vec<Fact> {
     facts.sort_by_key(|fact| fact.log.index);
     let mut seen = BTreeSet::new();
     facts.retain(|fact| seen.insert((fact.log.origin.clone(), fact.signing)));
+    facts
+}
+
+/// Leaves out what is about other models. A revocation can name a signer or a statement, and so
+/// reach models that it is not about; left out is only one that surely does not: revocations gather
+/// for ever, and all of them together would make every decision slower until none is in time.
+fn concerning(mut facts: Vec<Fact>, model_digest: &Sha256) -> Vec<Fact> {
+    facts.retain(|fact| fact.about_model || fact.predicate_type == predicate::REVOCATION);
+    let model = model_digest.to_string();
+    let statements: BTreeSet<_> = facts.iter().map(|fact| fact.envelope_sha256.clone()).collect();
+    facts.retain(|fact| {
+        let target = |name| fact.predicate.pointer(name).and_then(Value::as_str);
+        let elsewhere = match (target("/target/model_sha256"), target("/target/envelope_sha256")) {
+            (Some(recalled), None) => recalled != model,
+            (None, Some(withdrawn)) => !statements.contains(withdrawn),
+            _ => false,
+        };
+        fact.about_model || !elsewhere
+    });
     facts
 }
 
@@ -409,6 +425,34 @@ mod tests {
         again.signing = Sha256::from_bytes([30; 32]);
         facts.push(again);
         assert!(decide_facts(&policy, &request(), Some(&log()), facts).allow);
+    }
+
+    #[test]
+    fn revocations_of_other_models_make_no_decision_slower() {
+        let policy = policy();
+        let mut facts = facts(&policy);
+        for number in 0..5000 {
+            let other = Sha256::of(format!("{number}").as_bytes()).to_string();
+            let name = if number % 2 == 0 { "model_sha256" } else { "envelope_sha256" };
+            let predicate = json!({
+                "target": { name: other }, "role": "security", "reason": "recall",
+                "effective": "2026-11-01T00:00:00Z",
+            });
+            let mut revocation =
+                fact(9, predicate::REVOCATION, "security-officer", &["security"], predicate);
+            revocation.about_model = false;
+            revocation.signing = Sha256::of(other.as_bytes());
+            facts.push(revocation);
+        }
+        let verdict = decide_facts(&policy, &request(), Some(&log()), facts.clone());
+        assert!(verdict.allow, "{:#?}", verdict.violations);
+        assert_eq!(verdict.input.revocations, []);
+        // One of them names what counts here.
+        let own = facts[3].envelope_sha256.clone();
+        facts[5].predicate["target"]["envelope_sha256"] = own.into();
+        let verdict = decide_facts(&policy, &request(), Some(&log()), facts);
+        assert_eq!(verdict.violations[0].code, "APPROVAL_MISSING");
+        assert_eq!(verdict.input.revocations.len(), 1);
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub struct DecisionInput {
     pub model: Model,
     /// Verified statements about the model, sorted.
     pub attestations: Vec<Attestation>,
-    /// Verified revocations, sorted; also those about other models, since one of a
-    /// signer reaches every model.
+    /// Verified revocations, sorted; also those about other models, if they name a signer
+    /// or a statement that is among [`DecisionInput::attestations`].
     pub revocations: Vec<Attestation>,
     /// The newest state of the log the caller has verified.
     pub log: Option<LogInput>,
