@@ -1,6 +1,6 @@
 //! How a model on disk differs from the one that was signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// One way in which a file is not as recorded.
@@ -34,28 +34,34 @@ impl fmt::Display for Difference {
 
 /// Compares name → digest maps and gives all differences, in name order of what was expected, then
 /// what was added. Empty means equal.
-pub fn differences<D: PartialEq>(
+pub fn differences<D: Ord>(
     expected: &BTreeMap<&str, D>,
     actual: &BTreeMap<&str, D>,
 ) -> Vec<Difference> {
-    let mut added: Vec<_> =
-        actual.iter().filter(|(name, _)| !expected.contains_key(*name)).collect();
+    // By digest, so that telling renamed files takes no longer the more of them there are.
+    let mut added: BTreeMap<&D, VecDeque<&str>> = BTreeMap::new();
+    for (name, digest) in actual {
+        if !expected.contains_key(name) {
+            added.entry(digest).or_default().push_back(name);
+        }
+    }
     let mut found = Vec::new();
     for (&name, digest) in expected {
         match actual.get(name) {
             Some(other) if other == digest => {}
             Some(_) => found.push(Difference::Changed(name.to_owned())),
-            None => match added.iter().position(|(_, other)| *other == digest) {
-                Some(index) => {
-                    let (to, _) = added.remove(index);
-                    let (from, to) = (name.to_owned(), (*to).to_owned());
+            None => match added.get_mut(digest).and_then(VecDeque::pop_front) {
+                Some(to) => {
+                    let (from, to) = (name.to_owned(), to.to_owned());
                     found.push(Difference::Renamed { from, to });
                 }
                 None => found.push(Difference::Missing(name.to_owned())),
             },
         }
     }
-    found.extend(added.into_iter().map(|(name, _)| Difference::Added((*name).to_owned())));
+    let mut left: Vec<&str> = added.into_values().flatten().collect();
+    left.sort_unstable();
+    found.extend(left.into_iter().map(|name| Difference::Added(name.to_owned())));
     found
 }
 
@@ -83,5 +89,23 @@ mod tests {
             differences(&expected, &actual).iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["changed: b", "renamed: c -> c2", "missing: d", "added: e"]);
         assert_eq!(differences(&actual, &actual), []);
+    }
+
+    #[test]
+    fn twins_are_renamed_one_by_one_in_name_order() {
+        let expected = BTreeMap::from([("a", 1), ("b", 1), ("c", 1)]);
+        let actual = BTreeMap::from([("x", 1), ("y", 1), ("z", 2)]);
+        let texts: Vec<_> =
+            differences(&expected, &actual).iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["renamed: a -> x", "renamed: b -> y", "missing: c", "added: z"]);
+    }
+
+    #[test]
+    fn very_many_differences_are_found_in_time() {
+        let names = |prefix: char| (0..100_000).map(move |n| format!("{prefix}{n:06}"));
+        let (old, new): (Vec<_>, Vec<_>) = (names('a').collect(), names('b').collect());
+        let expected: BTreeMap<_, _> = old.iter().map(String::as_str).zip(0..).collect();
+        let actual: BTreeMap<_, _> = new.iter().map(String::as_str).zip(1_000_000..).collect();
+        assert_eq!(differences(&expected, &actual).len(), 200_000);
     }
 }
