@@ -40,6 +40,10 @@ pub(crate) fn hash_file(
         tree.update(piece);
         size += count as u64;
         progress(count as u64);
+        // Whoever writes as fast as we read would keep us here for ever.
+        if i64::try_from(size).is_ok_and(|size| size > before.st_size) {
+            return Err(ManifestError::ChangedWhileReading { path: path.to_owned() });
+        }
     }
     let after = stat(&file.into(), path)?;
     if is_changed(&before, &after) || u64::try_from(after.st_size) != Ok(size) {

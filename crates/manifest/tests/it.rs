@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -122,6 +123,20 @@ fn what_cannot_be_identified_is_refused_by_name() {
 }
 
 /// The file grows while it is read: the progress callback is the moment in between.
+#[test]
+fn a_file_that_grows_without_end_is_refused() {
+    let model = model(&[("weights", &vec![7; 1 << 16])]);
+    let path = model.path().join("weights");
+    let hashed = AtomicU64::new(0);
+    let grow = |count| {
+        assert!(hashed.fetch_add(count, Ordering::Relaxed) < 1 << 24, "it goes on and on");
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&vec![7; usize::try_from(count).unwrap()]).unwrap();
+    };
+    let result = digest_model(model.path(), &WalkOptions::default(), &grow);
+    assert!(matches!(result, Err(ManifestError::ChangedWhileReading { .. })), "{result:?}");
+}
+
 #[test]
 fn a_file_that_is_being_written_is_refused() {
     let model = model(&[("weights", &vec![7; 1 << 20])]);
