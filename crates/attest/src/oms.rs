@@ -196,12 +196,11 @@ impl OmsPredicate {
         }
     }
 
-    /// The name under which a model that is one file was signed: `.` by the Python tools, its base
-    /// name by the specification (§6.1.2). `None` for a directory.
-    pub fn single_file_name(&self) -> Option<&str> {
-        let mut paths = self.resources.keys().map(|name| self.path_of(name));
-        let first = paths.next()?;
-        (!first.contains('/') && paths.all(|path| path == first)).then_some(first)
+    /// How many files are signed.
+    pub fn file_count(&self) -> usize {
+        let paths: std::collections::BTreeSet<_> =
+            self.resources.keys().map(|name| self.path_of(name)).collect();
+        paths.len()
     }
 
     /// Holds a model's files against the signed ones; an empty list means that they are the same.

@@ -142,7 +142,12 @@ impl From<VerifyError> for CliError {
             VerifyError::UnknownSigner { .. } => "the owner must bind the signer's key to a role",
             VerifyError::Signature => "the bundle was altered, or signed by another key",
             VerifyError::NotLogged => "sign with --service URL so that the statement is logged",
-            VerifyError::NotKeySigned => "this version verifies bundles that are signed with keys",
+            VerifyError::NotKeySigned => "trust its root: --cert-root PEM with --identity SAN",
+            VerifyError::NotCertificateSigned => "trust the signer's key: --key PUB",
+            VerifyError::Certificate(_) => {
+                "check --cert-root, and --at if the certificate has expired since"
+            }
+            VerifyError::Identity { .. } => "check who should have signed: --identity SAN",
             _ => "the signer must make the statement again",
         };
         Self::failed(error.to_string()).hint(hint)

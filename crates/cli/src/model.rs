@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use sealwright_manifest::{Manifest, ManifestError, WalkOptions, digest_model};
+use sealwright_manifest::{
+    Manifest, ManifestError, Resources, Serialization, WalkOptions, digest_model, resource_digests,
+};
 
 use crate::error::CliError;
 
@@ -85,14 +87,28 @@ impl ModelArgs {
 
 /// Walks and hashes a model, with a progress bar when standard error is a terminal.
 pub(crate) fn hash(path: &Path, options: &WalkOptions) -> Result<Manifest, ManifestError> {
+    with_progress(|progress| digest_model(path, options, progress))
+}
+
+/// The same for resources of any kind.
+pub(crate) fn hash_resources(
+    path: &Path,
+    options: &WalkOptions,
+    serialization: Serialization,
+    limit: usize,
+) -> Result<Resources, ManifestError> {
+    with_progress(|progress| resource_digests(path, options, serialization, None, limit, progress))
+}
+
+fn with_progress<T>(work: impl FnOnce(&(dyn Fn(u64) + Sync)) -> T) -> T {
     // The total is not known before the walk; bytes and speed are what can be said honestly.
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} hashing  {bytes}  {binary_bytes_per_sec}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     bar.enable_steady_tick(Duration::from_millis(100));
-    let manifest = digest_model(path, options, &|bytes| bar.inc(bytes));
+    let result = work(&|bytes| bar.inc(bytes));
     bar.finish_and_clear();
-    manifest
+    result
 }
 
 /// `./a//b/` and `a/b` are the same to whoever types them. A path that cannot lie in the model would

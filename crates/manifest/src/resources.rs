@@ -71,7 +71,7 @@ pub struct Serialization {
 }
 
 /// The resources of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Resource name → digest. With shards the name is `PATH:START:END`.
     pub digests: BTreeMap<String, Vec<u8>>,

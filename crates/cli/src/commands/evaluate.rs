@@ -3,7 +3,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_evaluate::{Evaluation, MAX_GATES_BYTES, MAX_TABLE_BYTES, Measurement};
+use sealwright_evaluate::{
+    EvaluateError, Evaluation, MAX_GATES_BYTES, MAX_TABLE_BYTES, Measurement,
+};
 
 use crate::commands::attest::{self, MadeStatement, StatementArgs};
 use crate::error::CliError;
@@ -47,7 +49,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let predictions = files::read(&args.predictions, "predictions", MAX_TABLE_BYTES)?;
     let gates = files::read(&args.gates, "gates", MAX_GATES_BYTES)?;
     let evaluation = sealwright_evaluate::evaluate(&predictions, &gates).map_err(|error| {
-        CliError::input(error.to_string())
+        let file = match &error {
+            EvaluateError::Table(_) => &args.predictions,
+            EvaluateError::Gates(_) => &args.gates,
+        };
+        CliError::input(format!("{}: {error}", file.display()))
             .hint("correct the predictions table or the gates; nothing was attested")
     })?;
     let made =

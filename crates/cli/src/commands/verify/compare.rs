@@ -1,0 +1,145 @@
+//! The model on disk against what was signed.
+
+use std::path::Path;
+
+use sealwright_attest::{OmsHashing, OmsPredicate, Signed};
+use sealwright_manifest::{Difference, Manifest, ManifestError, Resources};
+
+use crate::commands::verify::Args;
+use crate::error::CliError;
+use crate::model;
+
+/// How the model compares.
+pub(super) struct Comparison {
+    /// The signed files, when the signature is one that a manifest can be held against, and holds.
+    pub(super) manifest: Option<Manifest>,
+    /// Every difference in words; empty if the model is the signed one.
+    pub(super) differences: Vec<String>,
+    /// Files that nothing is signed about: empty ones in a signature over shards, or those that
+    /// --ignore-unsigned-files lets pass.
+    pub(super) unlisted: Vec<String>,
+    /// How many files were checked.
+    pub(super) files: usize,
+}
+
+/// Walks the model as the signature says and holds it against what was signed.
+pub(super) fn compare(args: &Args, bundle: &Path, signed: &Signed) -> Result<Comparison, CliError> {
+    let compared = match signed.oms() {
+        Some(oms) => compare_oms(args, bundle, oms),
+        None => compare_identity(args, bundle, signed),
+    };
+    compared.or_else(|failure| match failure {
+        Failure::Model(error) => refuse_or_fail(error, signed.oms()),
+        Failure::Usage(error) => Err(error),
+    })
+}
+
+enum Failure {
+    Model(ManifestError),
+    Usage(CliError),
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        Self::Model(error)
+    }
+}
+
+fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Comparison, Failure> {
+    let signed_options = oms.walk_options();
+    let mut ignored: Vec<String> = args.model.relative(bundle).into_iter().collect();
+    ignored.extend(signed_options.ignore_paths);
+    let mut options = args.model.options(ignored).map_err(Failure::Usage)?;
+    options.symlinks = signed_options.symlinks;
+    options.ignore_git_paths = !args.no_ignore_git_paths;
+    let single = single_file(args);
+    let path = &args.model.path;
+    let (manifest, found, unlisted) = match oms.hashing() {
+        OmsHashing::Manifest => {
+            let manifest = model::hash(path, &options)?;
+            let differences = oms.compare(&manifest, single.as_deref());
+            (Some(manifest), differences, Vec::new())
+        }
+        OmsHashing::Resources { serialization, limit } => {
+            if args.ignore_unsigned_files && serialization.shard_size.is_some() {
+                let refused = "a signature over shards covers a model whole or not at all: \
+                               --ignore-unsigned-files cannot be combined with it";
+                return Ok(refused_for(vec![refused.to_owned()]));
+            }
+            let resources = model::hash_resources(path, &options, serialization, limit)?;
+            let differences = oms.compare_resources(&resources, single.as_deref());
+            (None, differences, resources.unlisted)
+        }
+    };
+    Ok(judge(args, oms, manifest, found, unlisted))
+}
+
+fn judge(
+    args: &Args,
+    oms: &OmsPredicate,
+    manifest: Option<Manifest>,
+    found: Vec<Difference>,
+    mut unlisted: Vec<String>,
+) -> Comparison {
+    let mut differences = Vec::new();
+    for difference in found {
+        match difference {
+            Difference::Added(name) if args.ignore_unsigned_files => unlisted.push(name),
+            other => differences.push(other.to_string()),
+        }
+    }
+    // What was let pass is not part of what was signed.
+    let manifest = manifest.filter(|_| differences.is_empty()).and_then(|manifest| {
+        let is_signed = |name: &str| !unlisted.iter().any(|unsigned| unsigned == name);
+        let entries = manifest.entries().iter().filter(|entry| is_signed(&entry.name)).cloned();
+        Manifest::new(entries.collect()).ok()
+    });
+    Comparison { manifest, differences, unlisted, files: oms.file_count() }
+}
+
+/// Any other statement: the model digest must be one of its subjects.
+fn compare_identity(args: &Args, bundle: &Path, signed: &Signed) -> Result<Comparison, Failure> {
+    let ignored = args.model.relative(bundle).into_iter().collect();
+    let options = args.model.options(ignored).map_err(Failure::Usage)?;
+    let manifest = model::hash(&args.model.path, &options)?;
+    if !signed.statement().is_about(&manifest.model_digest().to_string()) {
+        let other = "the statement is about another model digest".to_owned();
+        return Ok(refused_for(vec![other]));
+    }
+    let files = manifest.entries().len();
+    let (differences, unlisted) = (Vec::new(), Vec::new());
+    Ok(Comparison { manifest: Some(manifest), differences, unlisted, files })
+}
+
+fn refused_for(differences: Vec<String>) -> Comparison {
+    Comparison { manifest: None, differences, unlisted: Vec::new(), files: 0 }
+}
+
+/// The base name of a model that is one file.
+fn single_file(args: &Args) -> Option<String> {
+    let path = &args.model.path;
+    path.is_file().then(|| path.file_name()?.to_str().map(str::to_owned))?
+}
+
+/// A link, FIFO or odd name was never signed: the model is not the signed one, nor is an empty
+/// one. A file that cannot be read says nothing about the model.
+fn refuse_or_fail(
+    error: ManifestError,
+    oms: Option<&OmsPredicate>,
+) -> Result<Comparison, CliError> {
+    match error {
+        ManifestError::Empty { .. } => {
+            let nothing = Resources::default();
+            let missing = oms.map(|oms| oms.compare_resources(&nothing, None)).unwrap_or_default();
+            let missing = missing.iter().map(ToString::to_string);
+            Ok(refused_for(std::iter::once(error.to_string()).chain(missing).collect()))
+        }
+        ManifestError::Symlink { .. }
+        | ManifestError::SpecialFile { .. }
+        | ManifestError::Name { .. }
+        | ManifestError::TooDeep { .. }
+        | ManifestError::TooManyFiles { .. }
+        | ManifestError::ChangedWhileReading { .. } => Ok(refused_for(vec![error.to_string()])),
+        other => Err(other.into()),
+    }
+}
