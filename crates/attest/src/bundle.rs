@@ -26,6 +26,13 @@ pub const MAX_BUNDLE_SIZE: usize = 64 << 20;
 /// Most log entries or timestamps in one bundle, as in other clients.
 const MAX_ENTRIES: usize = 32;
 
+/// Longest `keyid`, in bytes. No signature covers it: whoever submits somebody's statement first could
+/// make it as large as a bundle can be.
+const MAX_KEYID: usize = 1024;
+
+/// Largest RFC 3161 timestamp, in bytes, for the same reason.
+const MAX_TIMESTAMP: usize = 64 << 10;
+
 /// A well-formed bundle. Nothing in it has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
@@ -194,7 +201,7 @@ mod wire {
     use serde::{Deserialize, Serialize};
     use serde_json::Value;
 
-    use super::{BundleError, MAX_ENTRIES, MEDIA_TYPE, decode, encode};
+    use super::{BundleError, MAX_ENTRIES, MAX_KEYID, MAX_TIMESTAMP, MEDIA_TYPE, decode, encode};
     use crate::encoding::{base64_bytes, proto_u64};
 
     #[derive(Serialize, Deserialize)]
@@ -344,11 +351,16 @@ mod wire {
             let count = self.signatures.len();
             let [signature] = <[Signature; 1]>::try_from(self.signatures)
                 .map_err(|_| BundleError::NotOne { what: "signature", count })?;
+            let keyid = signature.keyid.unwrap_or_default();
+            if keyid.len() > MAX_KEYID {
+                let message = format!("keyid has more than {MAX_KEYID} bytes");
+                return Err(BundleError::Shape { message });
+            }
             Ok(super::Envelope {
                 payload: self.payload,
                 payload_type: self.payload_type,
                 signature: signature.sig,
-                keyid: signature.keyid.unwrap_or_default(),
+                keyid,
             })
         }
     }
@@ -380,6 +392,10 @@ mod wire {
             let timestamps: Vec<_> = list.iter().map(|t| t.signed_timestamp.clone()).collect();
             if timestamps.len() > MAX_ENTRIES || has_twins(&timestamps) {
                 return Err(BundleError::Repeated { what: "timestamps" });
+            }
+            if timestamps.iter().any(|timestamp| timestamp.len() > MAX_TIMESTAMP) {
+                let message = format!("a timestamp has more than {MAX_TIMESTAMP} bytes");
+                return Err(BundleError::Shape { message });
             }
             Ok(timestamps)
         }
@@ -545,6 +561,14 @@ mod tests {
             changed(|b| {
                 let twin = b["dsseEnvelope"]["signatures"][0].clone();
                 b["dsseEnvelope"]["signatures"].as_array_mut().unwrap().push(twin);
+            }),
+            changed(|b| {
+                b["dsseEnvelope"]["signatures"][0]["keyid"] = "k".repeat(MAX_KEYID + 1).into();
+            }),
+            changed(|b| {
+                let stamp = crate::encoding::encode(&vec![0; MAX_TIMESTAMP + 1]);
+                b["verificationMaterial"]["timestampVerificationData"] =
+                    serde_json::json!({"rfc3161Timestamps": [{"signedTimestamp": stamp}]});
             }),
             changed(|b| b["dsseEnvelope"]["payload"] = "e30".into()),
             changed(|b| b["dsseEnvelope"]["payload"] = 7.into()),
