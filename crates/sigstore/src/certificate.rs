@@ -35,9 +35,10 @@ impl Purpose {
         })
     }
 
-    /// The same as the content of its DER encoding, which path checks want.
-    fn required(self) -> KeyPurpose {
-        KeyPurpose::required(match self {
+    /// The same as the content of its DER encoding, which path checks want. Authorities may leave the
+    /// purpose out (RFC 5280 §4.2.1.12), as GitHub's do; that the leaf has it is checked elsewhere.
+    fn in_path(self) -> KeyPurpose {
+        KeyPurpose::required_if_present(match self {
             Self::CodeSigning => &[0x2b, 6, 1, 5, 5, 7, 3, 3],
             Self::TimeStamping => &[0x2b, 6, 1, 5, 5, 7, 3, 8],
         })
@@ -170,6 +171,12 @@ impl Certificate {
         trust: &Trust,
         at: Timestamp,
     ) -> Result<Vec<u8>, CertificateProblem> {
+        let trusted = |der: &Vec<u8>| {
+            trust.certificate_authorities.iter().any(|authority| authority.chain.contains(der))
+        };
+        if hints.iter().any(|hint| Self::is_self_issued(hint) && !trusted(hint)) {
+            return Err(CertificateProblem::UntrustedRoot);
+        }
         let mut message = "the trusted root has no certificate authority for that time".to_owned();
         for authority in &trust.certificate_authorities {
             if !authority.validity.contains(at) {
@@ -211,7 +218,7 @@ pub(crate) fn check_path(
             &anchors,
             &intermediates,
             UnixTime::since_unix_epoch(Duration::from_secs(at.unix())),
-            purpose.required(),
+            purpose.in_path(),
             None,
             None,
         )

@@ -5,7 +5,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::Document;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +15,7 @@ use crate::bundle::{Content, Entry, MAX_BUNDLE_SIZE};
 use crate::certificate::Certificate;
 use crate::error::{ArtifactProblem, LogProblem, SigstoreError};
 use crate::key::Key;
+use crate::pem;
 
 /// What the bundle says, verified or about to be.
 pub(crate) struct Subject<'a> {
@@ -249,17 +249,15 @@ impl Subject<'_> {
 
     /// Rekor v1: base64 of the PEM of the certificate, or of the key if it is managed.
     fn check_pem(&self, content: &str) -> Result<(), LogProblem> {
-        let pem = String::from_utf8(base64(content)?).map_err(|_| LogProblem::Body)?;
-        let pem = pem.trim_ascii().replace("\r\n", "\n") + "\n";
-        let (label, document) = Document::from_pem(&pem).map_err(|_| LogProblem::Body)?;
-        let logged = document.as_bytes();
+        let text = String::from_utf8(base64(content)?).map_err(|_| LogProblem::Body)?;
+        let (label, logged) = pem::decode(&text).ok_or(LogProblem::Body)?;
         let same = match (label, self.certificate) {
             ("CERTIFICATE", Some(certificate)) => logged == certificate,
             ("CERTIFICATE", None) => {
-                Certificate::parse(logged).is_ok_and(|logged| logged.key() == self.key)
+                Certificate::parse(&logged).is_ok_and(|logged| logged.key() == self.key)
             }
             ("PUBLIC KEY", None) => {
-                Key::from_spki(logged).is_some_and(|logged| logged == *self.key)
+                Key::from_spki(&logged).is_some_and(|logged| logged == *self.key)
             }
             // A certificate's key without the certificate: somebody else's identity may go with it.
             _ => false,

@@ -39,9 +39,6 @@ pub enum BundleError {
     /// A version 0.3 bundle carries one certificate and no chain; the older ones a chain.
     #[error("a certificate chain has no place in a bundle of version 0.3")]
     Chain,
-    /// The root of a chain must come from the trusted root, never from the bundle.
-    #[error("the certificate chain contains a root certificate")]
-    RootInChain,
     /// A version 0.1 entry without the log's promise of inclusion.
     #[error("log entry {index} lacks the inclusion promise that its bundle version asks for")]
     NoPromise {
@@ -214,6 +211,10 @@ pub enum CertificateProblem {
         /// Why the most likely authority does not.
         message: String,
     },
+    /// The bundle brings a root of its own. A root must come from the trusted root; one that is there
+    /// too, as in the first npm bundles, does no harm.
+    #[error("the bundle contains a root certificate that is not trusted")]
+    UntrustedRoot,
     /// The extension with the signed certificate timestamps cannot be read.
     #[error("malformed signed certificate timestamps")]
     MalformedSct,
@@ -342,7 +343,9 @@ impl SigstoreError {
             Self::Material { .. } => "wrong-material",
             Self::Certificate(CertificateProblem::Malformed) => "certificate-malformed",
             Self::Certificate(CertificateProblem::Profile { .. }) => "certificate-profile",
-            Self::Certificate(CertificateProblem::Path { .. }) => "certificate-untrusted",
+            Self::Certificate(
+                CertificateProblem::Path { .. } | CertificateProblem::UntrustedRoot,
+            ) => "certificate-untrusted",
             Self::Certificate(CertificateProblem::MalformedSct | CertificateProblem::Sct) => {
                 "sct-invalid"
             }

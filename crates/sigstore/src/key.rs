@@ -3,11 +3,12 @@
 use aws_lc_rs::digest::Digest;
 use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm};
 use der::asn1::ObjectIdentifier;
-use der::{Decode as _, Document, Encode as _, Sequence};
+use der::{Decode as _, Encode as _, Sequence};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use crate::artifact::DigestAlgorithm;
 use crate::error::SigstoreError;
+use crate::pem;
 
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
@@ -27,13 +28,11 @@ impl ManagedKey {
     /// # Errors
     /// [`SigstoreError::KeyAlgorithm`] for everything else.
     pub fn from_pem(text: &str) -> Result<Self, SigstoreError> {
-        let text = text.trim_ascii().replace("\r\n", "\n") + "\n";
-        let (label, document) =
-            Document::from_pem(&text).map_err(|_| SigstoreError::KeyAlgorithm)?;
+        let (label, der) = pem::decode(text).ok_or(SigstoreError::KeyAlgorithm)?;
         if label != "PUBLIC KEY" {
             return Err(SigstoreError::KeyAlgorithm);
         }
-        Self::from_spki(document.as_bytes())
+        Self::from_spki(&der)
     }
 
     /// Parses a DER SubjectPublicKeyInfo.

@@ -12,8 +12,9 @@
 //!
 //! Everything that is in a bundle is verified here, step by step as the modules say. Then the
 //! official verifier (`sigstore-verify`) is asked as well, for every bundle whose algorithms it
-//! knows, and must agree; see [`second`]. What it does not know or cannot say is the reason for
-//! our own pass: P-521, SHA-384 and SHA-512 entries, patterns of identities, operators, witnesses.
+//! knows, and must agree; [`VerifiedSigstore::confirmed`] says whether it did. What it does not know
+//! or cannot say is the reason for our own pass: P-521, SHA-384 and SHA-512 entries, patterns of
+//! identities, operators, witnesses.
 //!
 //! The crate opens no file and touches no network, and time is an argument; the official
 //! verifier, however, reads the clock to refuse log times in the future.
@@ -26,6 +27,7 @@ mod error;
 mod identity;
 mod key;
 mod log;
+mod pem;
 mod sct;
 mod second;
 mod statement;
