@@ -3,7 +3,6 @@
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use sha2::Digest as _;
 
 /// A SHA-256 value: 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +21,7 @@ impl Sha256 {
 
     /// The SHA-256 of `data`.
     pub fn of(data: &[u8]) -> Self {
-        Self(sha2::Sha256::digest(data).into())
+        Self(sealwright_hash::Sha256::digest(data))
     }
 
     /// Parses exactly 64 lower-case hexadecimal digits.

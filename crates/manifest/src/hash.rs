@@ -1,56 +1,129 @@
 //! One pass over one file: SHA-256 and fs-verity digest together.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::fs::{FileType, Stat, fstat};
-use sha2::{Digest as _, Sha256 as Hasher};
+use sealwright_hash::{Engine, FsVerityHasher, Sha256 as Stream};
 
 use crate::digest::Sha256;
 use crate::error::ManifestError;
-use crate::fsverity::FsVerityHasher;
 use crate::model::Entry;
 use crate::open::{open_beneath, open_root, require_regular, unreadable};
-
-const BUFFER_SIZE: usize = 256 * 1024;
+use crate::source::Source;
 
 /// The most bytes that [`read_verified`] takes into memory: 4 GiB.
 pub const MAX_WHOLE_FILE: u64 = 4 << 30;
 
-/// Hashes the file `name` below `root`; `progress` is told the bytes of each piece.
+/// Bytes for the buffers of all threads together, whatever the model's size.
+const MEMORY: usize = 32 << 20;
+/// Buffers between the thread that reads a file and the one that hashes it.
+const RING: usize = 4;
+/// Files of more bytes have a thread that reads.
+const READER_PAYS: u64 = 8 << 20;
+
+/// Bytes of one buffer when `threads` files are hashed at once: whole groups of blocks, so that all
+/// lanes are used, and small enough to stay in a core's second cache.
+pub(crate) fn buffer_size(threads: usize) -> usize {
+    const GROUP: usize = 64 << 10;
+    let share = MEMORY / (threads.max(1) * RING);
+    share.clamp(GROUP, 4 * GROUP) / GROUP * GROUP
+}
+
+/// Hashes one file; `progress` is told the bytes of each piece.
+///
+/// The SHA-256 of a file is one sequence, and the blocks of its tree fill what that leaves idle of
+/// a core. So one core is enough for one file; a second one copies large files out of the page
+/// cache, or waits for the disk.
 pub(crate) fn hash_file(
     fd: OwnedFd,
     name: &str,
+    buffer_size: usize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Entry, ManifestError> {
-    let path = Path::new(name);
-    let before = stat(&fd, path)?;
-    require_regular(FileType::from_raw_mode(before.st_mode), path)?;
-    let mut file = File::from(fd);
-    let mut plain = Hasher::new();
-    let mut tree = FsVerityHasher::new();
+    let source = Source::new(fd, name)?;
+    let engine = Engine::best();
+    let (mut plain, mut tree) = (Stream::new(engine), FsVerityHasher::new(engine));
     let mut size = 0;
-    let mut buffer = vec![0; BUFFER_SIZE];
-    loop {
-        let count = read(&mut file, &mut buffer, path)?;
-        let Some(piece) = buffer.get(..count).filter(|piece| !piece.is_empty()) else { break };
-        plain.update(piece);
-        tree.update(piece);
-        size += count as u64;
-        progress(count as u64);
+    let mut take = |piece: &[u8]| {
+        tree.update_with_stream(&mut plain, piece);
+        size += piece.len() as u64;
+        progress(piece.len() as u64);
         // Whoever writes as fast as we read would keep us here for ever.
-        if i64::try_from(size).is_ok_and(|size| size > before.st_size) {
-            return Err(ManifestError::ChangedWhileReading { path: path.to_owned() });
+        if size > source.size() { Err(source.changed()) } else { Ok(()) }
+    };
+    if source.size() > READER_PAYS {
+        read_beside(&source, buffer_size, &mut take)?;
+    } else {
+        let bytes = usize::try_from(source.size()).unwrap_or(buffer_size).min(buffer_size);
+        read_here(&source, bytes, &mut take)?;
+    }
+    source.require_unchanged()?;
+    if size != source.size() {
+        return Err(source.changed());
+    }
+    Ok(Entry {
+        name: name.to_owned(),
+        size,
+        sha256: Sha256::from_bytes(plain.finish()),
+        fsverity: Sha256::from_bytes(tree.finish()),
+    })
+}
+
+fn read_here(
+    source: &Source,
+    buffer_size: usize,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), ManifestError>,
+) -> Result<(), ManifestError> {
+    let mut buffer = vec![0; buffer_size];
+    let mut offset = 0;
+    loop {
+        let piece = source.read_at(&mut buffer, offset)?;
+        take(piece)?;
+        if piece.len() < buffer_size || piece.is_empty() {
+            return Ok(());
         }
+        offset += piece.len() as u64;
     }
-    let after = stat(&file.into(), path)?;
-    if is_changed(&before, &after) || u64::try_from(after.st_size) != Ok(size) {
-        return Err(ManifestError::ChangedWhileReading { path: path.to_owned() });
-    }
-    let sha256 = Sha256::from_bytes(plain.finalize().into());
-    Ok(Entry { name: name.to_owned(), size, sha256, fsverity: tree.finish() })
+}
+
+/// Reads on another thread, some buffers ahead.
+fn read_beside(
+    source: &Source,
+    buffer_size: usize,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), ManifestError>,
+) -> Result<(), ManifestError> {
+    let (empty, to_fill) = mpsc::sync_channel::<Vec<u8>>(RING);
+    let (filled, to_take) = mpsc::sync_channel(RING);
+    let read = move || {
+        let mut offset = 0;
+        for mut buffer in to_fill {
+            let count = source.read_at(&mut buffer, offset).map(<[u8]>::len);
+            let is_last = !matches!(count, Ok(count) if count == buffer.len());
+            offset += buffer.len() as u64;
+            if filled.send(count.map(|count| (buffer, count))).is_err() || is_last {
+                return;
+            }
+        }
+    };
+    // Each side ends when the other has dropped its ends of the channels; ours go with the closure,
+    // before the scope waits for the reader.
+    thread::scope(move |scope| {
+        scope.spawn(read);
+        for _ in 0..RING {
+            let _ = empty.send(vec![0; buffer_size]);
+        }
+        for piece in to_take {
+            let (buffer, count) = piece?;
+            take(buffer.get(..count).unwrap_or_default())?;
+            let _ = empty.send(buffer);
+        }
+        Ok(())
+    })
 }
 
 /// Reads a file of the model into memory and gives the bytes only if they are the recorded ones.
@@ -77,7 +150,7 @@ pub fn read_verified(model: &Path, entry: &Entry) -> Result<Vec<u8>, ManifestErr
         .take(entry.size + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
-    let mut tree = FsVerityHasher::new();
+    let mut tree = crate::FsVerityHasher::new();
     tree.update(&bytes);
     if bytes.len() as u64 != entry.size || tree.finish() != entry.fsverity {
         return Err(ManifestError::Mismatch { name: entry.name.clone() });
@@ -87,26 +160,4 @@ pub fn read_verified(model: &Path, entry: &Entry) -> Result<Vec<u8>, ManifestErr
 
 fn stat(fd: &OwnedFd, path: &Path) -> Result<Stat, ManifestError> {
     fstat(fd).map_err(|errno| unreadable(path, errno))
-}
-
-pub(crate) fn is_changed(before: &Stat, after: &Stat) -> bool {
-    before.st_size != after.st_size
-        || (before.st_mtime, before.st_mtime_nsec) != (after.st_mtime, after.st_mtime_nsec)
-        || (before.st_ctime, before.st_ctime_nsec) != (after.st_ctime, after.st_ctime_nsec)
-}
-
-pub(crate) fn read(
-    file: &mut impl Read,
-    buffer: &mut [u8],
-    path: &Path,
-) -> Result<usize, ManifestError> {
-    loop {
-        match file.read(buffer) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => {
-                return Err(ManifestError::Unreadable { path: path.to_owned(), source });
-            }
-            Ok(count) => return Ok(count),
-        }
-    }
 }

@@ -5,16 +5,12 @@ use sha2::{Digest as _, Sha256 as Hasher};
 
 use crate::digest::Sha256;
 use crate::error::ManifestError;
-use crate::name::check_name;
-
-/// First line of the canonical form. A change of the form is a new version here, and so a
-/// different model digest for every model.
-pub const CANONICAL_VERSION: &str = "sealwright.dev/manifest/v1";
+use crate::identity::{Identity, canonical, put_in_order};
 
 /// One regular file of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Relative name with `/` separators, valid by [`check_name`].
+    /// Relative name with `/` separators, valid by [`crate::check_name`].
     pub name: String,
     /// Size in bytes.
     pub size: u64,
@@ -38,18 +34,7 @@ impl Manifest {
     /// [`ManifestError::Name`] for a bad name, [`ManifestError::Order`] for a name that is there
     /// twice, [`ManifestError::Empty`] for no entries.
     pub fn new(mut entries: Vec<Entry>) -> Result<Self, ManifestError> {
-        // Byte order of UTF-8 is code point order, which OMS v1.0 §5.2 asks for.
-        entries.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-        for entry in &entries {
-            check_name(&entry.name)
-                .map_err(|reason| ManifestError::Name { path: entry.name.clone(), reason })?;
-        }
-        if let Some([_, twin]) = entries.array_windows().find(|[a, b]| a.name == b.name) {
-            return Err(ManifestError::Order { name: twin.name.clone() });
-        }
-        if entries.is_empty() {
-            return Err(ManifestError::Empty { path: std::path::PathBuf::from(".") });
-        }
+        put_in_order(&mut entries, |entry| &entry.name)?;
         Ok(Self { entries })
     }
 
@@ -72,25 +57,16 @@ impl Manifest {
         self.entries.iter().map(|entry| entry.size).sum()
     }
 
-    /// The canonical form, whose SHA-256 is the model digest.
-    ///
-    /// UTF-8 text. Three header lines: the version, the tree algorithm, the number of files in
-    /// decimal. Then for each file, ascending by name: the fs-verity digest in hexadecimal, the
-    /// size in bytes, the number of bytes in the name, the name; separated by single spaces and
-    /// ended by a newline. The length before the name makes the form unambiguous for names that
-    /// hold spaces or newlines.
-    ///
-    /// Plain SHA-256 digests are not part of it: they follow from the same bytes, and leaving them
-    /// out lets the identity of one huge file be computed on all cores.
+    /// What of it is the model's identity: the same files without their plain digests.
+    pub fn identity(&self) -> Identity {
+        Identity::of(self)
+    }
+
+    /// The canonical form, whose SHA-256 is the model digest: [`Identity::canonical`].
     pub fn canonical(&self) -> String {
-        use std::fmt::Write as _;
-        let mut text =
-            format!("{CANONICAL_VERSION}\nfsverity-sha256-4096\n{}\n", self.entries.len());
-        for Entry { name, size, fsverity, .. } in &self.entries {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{fsverity} {size} {} {name}", name.len());
-        }
-        text
+        canonical(
+            self.entries.iter().map(|entry| (entry.name.as_str(), entry.size, entry.fsverity)),
+        )
     }
 
     /// The identity of the model: SHA-256 of [`Manifest::canonical`].

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -15,8 +15,8 @@ use rustix::fs::{FileType, fstat};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ManifestError;
-use crate::hash::{is_changed, read};
 use crate::open::{open_beneath, open_inside, require_regular, unreadable};
+use crate::source::is_changed;
 use crate::walk::{Listing, SymlinkPolicy, WalkOptions, list_model};
 
 const BUFFER_SIZE: usize = 256 * 1024;
@@ -103,7 +103,7 @@ pub fn resource_digests(
             let name = single_file.unwrap_or(&name);
             resources.add(name, job.hash(fd, name)?);
         }
-        Listing::Directory { root, names } => {
+        Listing::Directory { root, names, .. } => {
             let open = |name: &str| match options.symlinks {
                 SymlinkPolicy::Refuse => open_beneath(&root, name),
                 SymlinkPolicy::FollowFilesInside => {
@@ -226,6 +226,18 @@ impl Job<'_> {
             (self.progress)(count as u64);
         }
         Ok((length, hasher.finish()))
+    }
+}
+
+fn read(file: &mut impl Read, buffer: &mut [u8], path: &Path) -> Result<usize, ManifestError> {
+    loop {
+        match file.read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => {
+                return Err(ManifestError::Unreadable { path: path.to_owned(), source });
+            }
+            Ok(count) => return Ok(count),
+        }
     }
 }
 

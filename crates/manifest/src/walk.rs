@@ -1,19 +1,17 @@
 //! Enumerating a model: OMS v1.0 §6.1 (regular files only, hidden files included) and §6.2 (what
 //! is always ignored).
 
-use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Dir, FileType, fstat, statat};
 
 use crate::error::ManifestError;
-use crate::hash::hash_file;
-use crate::model::{Entry, Manifest};
+use crate::hash::{buffer_size, hash_file};
+use crate::model::Manifest;
 use crate::name::{InvalidName, check_name};
 use crate::open::{open_beneath, open_child, open_inside, open_root, require_regular, unreadable};
+use crate::pool;
 
 /// Deepest nesting of directories that is followed.
 pub const MAX_DEPTH: usize = 128;
@@ -77,8 +75,17 @@ pub fn digest_model(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Manifest, ManifestError> {
     match list_model(path, options)? {
-        Listing::File { fd, name } => Manifest::new(vec![hash_file(fd, &name, progress)?]),
-        Listing::Directory { root, names } => Manifest::new(hash_all(&root, &names, progress)?),
+        Listing::File { fd, name } => {
+            Manifest::new(vec![hash_file(fd, &name, buffer_size(1), progress)?])
+        }
+        Listing::Directory { root, names, sizes } => {
+            let threads = pool::cores().min(names.len());
+            let buffer = buffer_size(threads);
+            Manifest::new(pool::run(threads, &largest_first(&sizes), |index| {
+                let name = names.get(index).map_or("", String::as_str);
+                hash_file(open_beneath(&root, name)?, name, buffer, progress)
+            })?)
+        }
     }
 }
 
@@ -86,8 +93,17 @@ pub fn digest_model(
 pub(crate) enum Listing {
     /// A model that is one file, named by its base name.
     File { fd: OwnedFd, name: String },
-    /// A directory, with the names of its files in ascending order; at least one.
-    Directory { root: OwnedFd, names: Vec<String> },
+    /// A directory, with the names of its files in ascending order, at least one, and the size of
+    /// each in bytes when it was listed.
+    Directory { root: OwnedFd, names: Vec<String>, sizes: Vec<u64> },
+}
+
+/// Indexes by falling size. A large file that comes last would keep one core busy and the others
+/// idle.
+fn largest_first(sizes: &[u64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(sizes.get(index)));
+    order
 }
 
 /// Enumerates the model at `path`.
@@ -99,14 +115,15 @@ pub(crate) fn list_model(path: &Path, options: &WalkOptions) -> Result<Listing, 
         require_regular(kind, path)?;
         return Ok(Listing::File { fd: root, name: base_name(path)? });
     }
-    let mut walk = Walk { root: &root, options, names: Vec::new() };
+    let mut walk = Walk { root: &root, options, files: Vec::new() };
     walk.list(&root, "", 0)?;
-    let mut names = walk.names;
-    if names.is_empty() {
+    let mut files = walk.files;
+    if files.is_empty() {
         return Err(ManifestError::Empty { path: path.to_owned() });
     }
-    names.sort_unstable();
-    Ok(Listing::Directory { root, names })
+    files.sort_unstable();
+    let (names, sizes) = files.into_iter().unzip();
+    Ok(Listing::Directory { root, names, sizes })
 }
 
 fn base_name(path: &Path) -> Result<String, ManifestError> {
@@ -121,7 +138,7 @@ fn base_name(path: &Path) -> Result<String, ManifestError> {
 struct Walk<'a> {
     root: &'a OwnedFd,
     options: &'a WalkOptions,
-    names: Vec<String>,
+    files: Vec<(String, u64)>,
 }
 
 impl Walk<'_> {
@@ -180,10 +197,10 @@ impl Walk<'_> {
         if !(kind.is_symlink() && follow && leads_to_a_file(self.root, &name)) {
             require_regular(kind, path)?;
         }
-        if self.names.len() == MAX_FILES {
+        if self.files.len() == MAX_FILES {
             return Err(ManifestError::TooManyFiles { limit: MAX_FILES });
         }
-        self.names.push(name);
+        self.files.push((name, u64::try_from(stat.st_size).unwrap_or(0)));
         Ok(())
     }
 }
@@ -195,32 +212,4 @@ fn leads_to_a_file(root: &OwnedFd, name: &str) -> bool {
 
 fn slash(prefix: &str) -> &'static str {
     if prefix.is_empty() { "" } else { "/" }
-}
-
-/// Hashes `names` on all cores. Results are put back by index, so threads cannot change the order.
-fn hash_all(
-    root: &OwnedFd,
-    names: &[String],
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<Vec<Entry>, ManifestError> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(names.len());
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Result<Entry, ManifestError>)>> = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((index, name)) = {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            names.get(index).map(|name| (index, name))
-        } {
-            let result = open_beneath(root, name).and_then(|fd| hash_file(fd, name, progress));
-            if result.is_err() {
-                // Lower indexes are already taken by some thread, so the first error stays first.
-                next.fetch_max(names.len(), Ordering::Relaxed);
-            }
-            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
-        }
-    };
-    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }

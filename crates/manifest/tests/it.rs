@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use sealwright_manifest::{
-    BLOCK_SIZE, HashAlgorithm, Manifest, ManifestError, Serialization, SymlinkPolicy, WalkOptions,
-    digest_model, read_verified, resource_digests,
+    BLOCK_SIZE, HashAlgorithm, Identity, Manifest, ManifestError, Serialization, SymlinkPolicy,
+    WalkOptions, digest_model, identify_model, read_verified, resource_digests,
 };
 
 fn digest(path: &Path) -> Result<Manifest, ManifestError> {
@@ -254,6 +254,75 @@ fn shards_cover_every_byte_and_empty_files_are_unlisted() {
     assert_eq!(found.unlisted, ["empty"]);
     assert_eq!(shards(5, 3).unwrap().digests.keys().collect::<Vec<_>>(), ["a:0:5", "a:5:10"]);
     assert!(matches!(shards(1, 3), Err(ManifestError::TooManyFiles { limit: 3 })));
+}
+
+fn identity(path: &Path) -> Result<Identity, ManifestError> {
+    identify_model(path, &WalkOptions::default(), &|_| {})
+}
+
+/// Threads take parts of 4 MiB; the order in which they are done must not matter.
+#[test]
+fn the_identity_alone_is_that_of_the_whole_manifest() {
+    let part = 4 << 20;
+    let sizes = [0, 1, BLOCK_SIZE, 70_000, part - 1, part, part + 1, 3 * part, 5 * part + 4097];
+    let directory = tempfile::tempdir().unwrap();
+    for size in sizes {
+        let content: Vec<u8> = (0..=250).cycle().take(size).collect();
+        write(directory.path(), &format!("sub/{size}"), &content);
+        let file = directory.path().join(format!("sub/{size}"));
+        assert_eq!(identity(&file).unwrap(), digest(&file).unwrap().identity(), "{size} bytes");
+    }
+    let manifest = digest(directory.path()).unwrap();
+    let hashed = AtomicU64::new(0);
+    let count = |bytes| {
+        hashed.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let found = identify_model(directory.path(), &WalkOptions::default(), &count).unwrap();
+    assert_eq!(found, manifest.identity());
+    assert_eq!(found.model_digest(), manifest.model_digest());
+    assert_eq!(found.total_size(), hashed.into_inner());
+    assert_eq!(found.file("sub/1").unwrap().fsverity, manifest.entry("sub/1").unwrap().fsverity);
+    assert_eq!(found.file("1"), None);
+}
+
+#[test]
+fn a_file_that_changes_while_its_parts_are_hashed_is_refused() {
+    for (size, grow) in [(3, true), (3 << 20, true), (9 << 20, true), (9 << 20, false)] {
+        let model = model(&[("weights", &vec![7; size])]);
+        let file = fs::File::options().write(true).open(model.path().join("weights")).unwrap();
+        let first = AtomicU64::new(0);
+        let change = |_| {
+            if first.fetch_add(1, Ordering::Relaxed) == 0 {
+                file.set_len(if grow { size as u64 + 1 } else { 5 << 20 }).unwrap();
+            }
+        };
+        let result = identify_model(model.path(), &WalkOptions::default(), &change);
+        let refused = matches!(result, Err(ManifestError::ChangedWhileReading { .. }));
+        assert!(refused, "{size} bytes: {result:?}");
+    }
+}
+
+/// Files are hashed in another order than that of their names, and on several threads.
+#[test]
+fn the_first_error_by_name_is_the_one_that_is_told() {
+    let model =
+        model(&[("a", b""), ("b", b""), ("c", &vec![0; 9 << 20]), ("d", &vec![0; 1 << 20])]);
+    let change = |name: &str| {
+        let file = fs::File::options().append(true).open(model.path().join(name)).unwrap();
+        move || (&file).write_all(b"more").unwrap()
+    };
+    for _ in 0..20 {
+        // Only the two large ones are told of; both grow with each piece.
+        let (c, d) = (change("c"), change("d"));
+        let grow = |_| {
+            c();
+            d();
+        };
+        let both = digest_model(model.path(), &WalkOptions::default(), &grow).unwrap_err();
+        let tree = identify_model(model.path(), &WalkOptions::default(), &grow).unwrap_err();
+        assert_eq!(both.to_string(), "c was being written to while it was read");
+        assert_eq!(tree.to_string(), both.to_string());
+    }
 }
 
 proptest! {
