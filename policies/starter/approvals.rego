@@ -125,18 +125,19 @@ violations contains v if {
 		"code": "REJECTED",
 		"control": "two-role-approval",
 		"msg": sprintf(
-			"%v rejected this model for environment %v; only they can change that, with a later approval or by revoking the rejection.",
-			[a.signer.principal, input.request.environment],
+			"%v rejected this model for environment %v; only they can change that, with an approval that names the rejection (`--evidence %v`) or by revoking it.",
+			[a.signer.principal, input.request.environment, a.envelope_sha256],
 		),
 	}
 }
 
-# The log's order decides what came later: one checkpoint dates many entries.
+# The new approval names the rejection. Coming later in the log is not enough: a bundle that
+# was signed before the rejection can be logged after it, by anybody.
 reconsidered(rejection) if {
 	some a in approvals
 	a.signer.principal == rejection.signer.principal
-	is_number(rejection.log.index)
-	a.log.index > rejection.log.index
+	some seen in lib.list(object.get(a.predicate, "evidence", []))
+	seen.digest.sha256 == rejection.envelope_sha256
 }
 
 reconsidered(rejection) if {

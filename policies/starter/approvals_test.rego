@@ -85,7 +85,18 @@ rejection(index, changes) := object.union(
 
 test_rejection_after_approval if f.codes(f.plus([rejection(17, {})])) == {"REJECTED"}
 
-test_approval_after_rejection if f.codes(f.plus([rejection(5, {})])) == set()
+# An approval signed before a rejection can be logged after it.
+test_later_in_the_log_is_not_reconsidered if f.codes(f.plus([rejection(5, {})])) == {"REJECTED"}
+
+naming(index, digest) := object.union(document, {"attestations": array.concat(document.attestations, [rejection(17, {})])}) if {
+	document := f.changed(index, {"predicate": {"evidence": [{"digest": {"sha256": digest}}]}})
+}
+
+test_approval_that_names_the_rejection if f.codes(naming(f.compliance, "e8")) == set()
+
+test_approval_that_names_something_else if f.codes(naming(f.compliance, "e7")) == {"REJECTED"}
+
+test_approval_by_somebody_else_that_names_it if f.codes(naming(f.lead, "e8")) == {"REJECTED"}
 
 test_rejection_by_somebody_else_in_the_role if f.codes(f.plus([rejection(5, {"signer": f.signer("second-officer@loans.example", ["compliance"])})])) == {"REJECTED"}
 

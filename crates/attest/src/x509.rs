@@ -1,38 +1,45 @@
 //! Signing certificates: OMS v1.0 §8.2 and RFC 5280.
 //!
+//! The path is walked here and not by a library, because those made for TLS refuse a leaf that is
+//! itself an authority, as the reference implementation's own test certificates are.
+//!
 //! A chain counts if it leads to an anchor that the caller named, every certificate in it (the
 //! anchor's included) is valid at the caller's time, and the leaf is for signing. Web PKI roots are
 //! never taken: whoever trusts a certificate says whose.
 
-use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{
-    ALL_VERIFICATION_ALGS, EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter,
-    RequiredEkuNotFoundContext, anchor_from_trusted_cert,
-};
+use rustls_pki_types::CertificateDer;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
 use crate::key::PublicKey;
 use crate::time::Timestamp;
 
 /// id-kp-codeSigning.
 const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
-/// The same in DER, without tag and length.
-const CODE_SIGNING_DER: [u8; 8] = [0x2b, 6, 1, 5, 5, 7, 3, 3];
 /// anyExtendedKeyUsage.
 const ANY_USAGE: &str = "2.5.29.37.0";
 /// Fulcio's otherName for user names: a UTF8String.
 const FULCIO_USER_NAME: &str = "1.3.6.1.4.1.57264.1.7";
 
+/// Certificates in a path, the anchor left out.
+const MAX_PATH: usize = 8;
+/// Signatures that are checked for one chain: a chain can be made to branch.
+const MAX_CHECKS: u32 = 64;
+/// Extensions that are understood or have no say in a path: basic constraints, key usage, extended
+/// key usage, subject alternative name, key identifiers, certificate policies.
+const KNOWN_EXTENSIONS: [&str; 7] =
+    ["2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17", "2.5.29.14", "2.5.29.35", "2.5.29.32"];
+
 /// Certificates that the caller believes.
 #[derive(Debug, Clone)]
 pub struct CertificateTrust {
     /// Self-signed: a chain may end here.
-    anchors: Vec<Vec<u8>>,
+    anchors: Vec<Certificate>,
     /// Not self-signed: a chain may lead through here, and never end.
-    intermediates: Vec<Vec<u8>>,
+    intermediates: Vec<Certificate>,
 }
 
 /// A key that a chain vouches for.
@@ -68,17 +75,48 @@ pub enum CertificateError {
         problem: &'static str,
     },
     /// No path of valid certificates leads to an anchor.
-    #[error("the certificate does not lead to a given root: {reason}")]
+    #[error("the certificate does not lead to a given root: {problem}")]
     Path {
-        /// What the path validation says.
-        reason: String,
+        /// Where the best path ends.
+        problem: PathProblem,
     },
-    /// The anchor at the end of the path is not valid at the time of the check.
-    #[error("the root certificate is not valid at {at}")]
-    AnchorValidity {
+    /// A certificate of the path is not valid at the time of the check.
+    #[error("the certificate of {subject:?} is not valid at {at}")]
+    Validity {
+        /// Its subject.
+        subject: String,
         /// The time of the check.
         at: Timestamp,
     },
+    /// A critical extension that is not understood.
+    #[error("a certificate has the critical extension {oid}, which is not supported")]
+    UnknownExtension {
+        /// Its object identifier.
+        oid: String,
+    },
+}
+
+/// Why a path of certificates does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathProblem {
+    /// Nobody has the issuer's certificate.
+    #[error("its issuer is not among the given certificates")]
+    NoIssuer,
+    /// The issuer's certificate is not that of an authority.
+    #[error("its issuer is not a certificate authority")]
+    NotAnAuthority,
+    /// The issuer may not issue for code signing.
+    #[error("its issuer is not for code signing")]
+    OtherPurpose,
+    /// The issuer's path length constraint.
+    #[error("the path is longer than an issuer allows")]
+    TooLong,
+    /// The issuer's key did not make the signature.
+    #[error("a signature in the path is not valid")]
+    Signature,
+    /// More than eight certificates, or more signatures than anybody needs.
+    #[error("the path is too long or has too many branches")]
+    TooComplex,
 }
 
 impl CertificateTrust {
@@ -98,12 +136,11 @@ impl CertificateTrust {
                 return Err(CertificateError::NotPem);
             }
             for certificate in list {
-                let der = certificate.to_der().map_err(|_| CertificateError::NotPem)?;
                 let body = &certificate.tbs_certificate;
                 if body.issuer == body.subject {
-                    trust.anchors.push(der);
+                    trust.anchors.push(certificate);
                 } else {
-                    trust.intermediates.push(der);
+                    trust.intermediates.push(certificate);
                 }
             }
         }
@@ -119,85 +156,133 @@ impl CertificateTrust {
         chain: &[Vec<u8>],
         at: Timestamp,
     ) -> Result<CertifiedKey, CertificateError> {
-        let (leaf, rest) = chain.split_first().ok_or(CertificateError::Malformed)?;
-        let certificate = Certificate::from_der(leaf).map_err(|_| CertificateError::Malformed)?;
-        check_usage(&certificate)?;
-        // A root may sign by itself; path validation proper knows only leaves below one.
-        if self.anchors.contains(leaf) {
-            check_validity(&certificate, at)?;
-        } else {
-            self.check_path(leaf, rest, at)?;
+        let parse =
+            |der: &Vec<u8>| Certificate::from_der(der).map_err(|_| CertificateError::Malformed);
+        let chain = chain.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let (leaf, offered) = chain.split_first().ok_or(CertificateError::Malformed)?;
+        check_usage(leaf)?;
+        check_validity(leaf, at)?;
+        check_extensions(leaf)?;
+        // A root may sign by itself.
+        if !self.anchors.contains(leaf) {
+            let mut budget = MAX_CHECKS;
+            self.check_path(&mut vec![leaf.clone()], offered, at, &mut budget)?;
         }
-        certified(&certificate)
+        certified(leaf)
     }
 
+    /// Depth first from `below` (the leaf and what is above it so far) to an anchor.
     fn check_path(
         &self,
-        leaf: &[u8],
-        rest: &[Vec<u8>],
+        below: &mut Vec<Certificate>,
+        offered: &[Certificate],
         at: Timestamp,
+        budget: &mut u32,
     ) -> Result<(), CertificateError> {
-        let path = |error: webpki::Error| CertificateError::Path { reason: error.to_string() };
-        let leaf = CertificateDer::from(leaf);
-        let end = EndEntityCert::try_from(&leaf).map_err(path)?;
-        let roots: Vec<CertificateDer<'_>> =
-            self.anchors.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let intermediates: Vec<CertificateDer<'_>> = rest
-            .iter()
-            .chain(&self.intermediates)
-            .map(|der| CertificateDer::from(der.as_slice()))
-            .collect();
-        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.unix()));
-        // One root at a time: the library does not look at a root's own validity, so a path counts
-        // only if its root is valid too.
-        let mut outcome = Err(CertificateError::NoAnchor);
-        for root in &roots {
-            let anchor = [anchor_from_trusted_cert(root).map_err(path)?];
-            let found = end
-                .verify_for_usage(
-                    ALL_VERIFICATION_ALGS,
-                    &anchor,
-                    &intermediates,
-                    time,
-                    CodeSigning,
-                    None,
-                    None,
-                )
-                .map_err(path)
-                .and_then(|_| {
-                    let root = Certificate::from_der(root);
-                    check_validity(&root.map_err(|_| CertificateError::Malformed)?, at)
-                });
-            match found {
+        let Some(child) = below.last().cloned() else { return Err(CertificateError::Malformed) };
+        let mut outcome = Err(path(PathProblem::NoIssuer));
+        for issuer in self.anchors.iter().chain(offered).chain(&self.intermediates) {
+            if issuer.tbs_certificate.subject != child.tbs_certificate.issuer {
+                continue;
+            }
+            *budget = budget.checked_sub(1).ok_or_else(|| path(PathProblem::TooComplex))?;
+            let is_anchor = self.anchors.contains(issuer);
+            let next = check_issuer(issuer, &child, below.len(), at).and_then(|()| {
+                if is_anchor {
+                    return Ok(());
+                }
+                if below.len() >= MAX_PATH || below.contains(issuer) {
+                    return Err(path(PathProblem::TooComplex));
+                }
+                below.push(issuer.clone());
+                let above = self.check_path(below, offered, at, budget);
+                below.pop();
+                above
+            });
+            match next {
                 Ok(()) => return Ok(()),
-                Err(error) => outcome = Err(error),
+                // What an anchor lacks is a better reason than that another way ends nowhere.
+                Err(error) if is_anchor || outcome == Err(path(PathProblem::NoIssuer)) => {
+                    outcome = Err(error);
+                }
+                Err(_) => {}
             }
         }
         outcome
     }
 }
 
-/// An extended key usage, where there is one, must allow code signing.
-struct CodeSigning;
+fn path(problem: PathProblem) -> CertificateError {
+    CertificateError::Path { problem }
+}
 
-impl ExtendedKeyUsageValidator for CodeSigning {
-    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        let mut present = Vec::new();
-        for usage in usages {
-            let oid = usage?.to_decoded_oid();
-            let text: Vec<String> = oid.iter().map(ToString::to_string).collect();
-            if [CODE_SIGNING, ANY_USAGE].contains(&text.join(".").as_str()) {
-                return Ok(());
-            }
-            present.push(oid);
-        }
-        if present.is_empty() {
-            return Ok(());
-        }
-        let required = webpki::KeyUsage::required_if_present(&CODE_SIGNING_DER);
-        let context = RequiredEkuNotFoundContext { required, present };
-        Err(webpki::Error::RequiredEkuNotFoundContext(context))
+/// RFC 5280 §6.1.3 and §6.1.4 for one step: `issuer` may issue, did issue `child`, and is valid.
+/// `below` is the number of certificates under it.
+fn check_issuer(
+    issuer: &Certificate,
+    child: &Certificate,
+    below: usize,
+    at: Timestamp,
+) -> Result<(), CertificateError> {
+    check_validity(issuer, at)?;
+    check_extensions(issuer)?;
+    let body = &issuer.tbs_certificate;
+    let malformed = |_| CertificateError::Malformed;
+    let constraints = body.get::<BasicConstraints>().map_err(malformed)?;
+    let is_authority = constraints.as_ref().is_some_and(|(_, constraints)| constraints.ca);
+    let limit = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
+    let key_usage = body.get::<KeyUsage>().map_err(malformed)?;
+    if !is_authority || key_usage.is_some_and(|(_, usage)| !usage.key_cert_sign()) {
+        return Err(path(PathProblem::NotAnAuthority));
     }
+    // The leaf does not count.
+    if limit.is_some_and(|limit| below.saturating_sub(1) > usize::from(limit)) {
+        return Err(path(PathProblem::TooLong));
+    }
+    if extended_usage_allows(issuer)? == Some(false) {
+        return Err(path(PathProblem::OtherPurpose));
+    }
+    if is_signed_by(child, issuer)? { Ok(()) } else { Err(path(PathProblem::Signature)) }
+}
+
+/// An extension that is critical and not understood makes a certificate unusable (RFC 5280 §4.2).
+/// Name constraints are among those that are not.
+fn check_extensions(certificate: &Certificate) -> Result<(), CertificateError> {
+    let extensions = certificate.tbs_certificate.extensions.as_deref().unwrap_or_default();
+    let is_known = |oid: &str| KNOWN_EXTENSIONS.contains(&oid);
+    match extensions.iter().find(|e| e.critical && !is_known(&e.extn_id.to_string())) {
+        Some(unknown) => {
+            Err(CertificateError::UnknownExtension { oid: unknown.extn_id.to_string() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether `issuer`'s key made the signature on `child`. The cryptography is the path library's.
+fn is_signed_by(child: &Certificate, issuer: &Certificate) -> Result<bool, CertificateError> {
+    let malformed = |_| CertificateError::Malformed;
+    if child.signature_algorithm != child.tbs_certificate.signature {
+        return Err(CertificateError::Malformed);
+    }
+    let issuer = CertificateDer::from(issuer.to_der().map_err(malformed)?);
+    let issuer = EndEntityCert::try_from(&issuer).map_err(|_| CertificateError::Malformed)?;
+    let message = child.tbs_certificate.to_der().map_err(malformed)?;
+    let signature = child.signature.as_bytes().ok_or(CertificateError::Malformed)?;
+    let algorithm = child.signature_algorithm.to_der().map_err(malformed)?;
+    Ok(ALL_VERIFICATION_ALGS
+        .iter()
+        // The library's identifiers are without the outer SEQUENCE.
+        .filter(|known| algorithm.ends_with(known.signature_alg_id().as_ref()))
+        .any(|known| issuer.verify_signature(*known, &message, signature).is_ok()))
+}
+
+/// What an extended key usage says of code signing; `None` without one.
+fn extended_usage_allows(certificate: &Certificate) -> Result<Option<bool>, CertificateError> {
+    let extended = certificate.tbs_certificate.get::<ExtendedKeyUsage>();
+    let extended = extended.map_err(|_| CertificateError::Malformed)?;
+    Ok(extended.map(|(_, ExtendedKeyUsage(list))| {
+        list.iter().any(|oid| [CODE_SIGNING, ANY_USAGE].contains(&oid.to_string().as_str()))
+    }))
 }
 
 /// The leaf: key usage digitalSignature or extended usage codeSigning must be there (as the
@@ -206,12 +291,9 @@ fn check_usage(certificate: &Certificate) -> Result<(), CertificateError> {
     let body = &certificate.tbs_certificate;
     let malformed = |_| CertificateError::Malformed;
     let key_usage = body.get::<KeyUsage>().map_err(malformed)?;
-    let extended = body.get::<ExtendedKeyUsage>().map_err(malformed)?;
     let usage = |problem| Err(CertificateError::Usage { problem });
     let signs = key_usage.map(|(_, usage)| usage.digital_signature());
-    let codes = extended.map(|(_, ExtendedKeyUsage(list))| {
-        list.iter().any(|oid| [CODE_SIGNING, ANY_USAGE].contains(&oid.to_string().as_str()))
-    });
+    let codes = extended_usage_allows(certificate)?;
     match (signs, codes) {
         (Some(false), _) => usage("its key usage has no digitalSignature"),
         (_, Some(false)) => usage("its extended key usage has no codeSigning"),
@@ -227,7 +309,8 @@ fn check_validity(certificate: &Certificate, at: Timestamp) -> Result<(), Certif
     if (from..=until).contains(&at.unix()) {
         return Ok(());
     }
-    Err(CertificateError::AnchorValidity { at })
+    let subject = certificate.tbs_certificate.subject.to_string();
+    Err(CertificateError::Validity { subject, at })
 }
 
 fn certified(certificate: &Certificate) -> Result<CertifiedKey, CertificateError> {

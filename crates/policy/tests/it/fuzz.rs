@@ -107,8 +107,7 @@ const DENIED: &[(&str, Change, &[&str])] = &[
             rejection["decision"] = json!("REJECTED");
             push(i, "attestations", statement(4, APPROVAL, OFFICER, "compliance", &rejection));
         },
-        // Also the order in which the approval and the rejection came.
-        &["/attestations/4", "/attestations/3/log/index"],
+        &["/attestations/4"],
     ),
     (
         "model revoked",

@@ -1,6 +1,7 @@
 //! What the attestation service says, and what is believed of it.
 
-use sealwright_attest::Timestamp;
+use sealwright_attest::{IN_TOTO_PAYLOAD_TYPE, Timestamp, pae};
+use sealwright_manifest::Sha256;
 use sealwright_server::admission::Config;
 use sealwright_server::evidence::SourceError;
 use serde_json::{Value, json};
@@ -55,8 +56,13 @@ fn an_old_approval_cannot_be_logged_again_to_undo_a_rejection() {
     state.statements.push(twin);
     drop(state);
     assert_eq!(ask(&scene).codes, "REJECTED");
-    // The officer can: by signing again.
-    let statement = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    // Nor does a new approval that does not know of the rejection.
+    let mut statement = approval(&scene.model, "compliance", "APPROVED", scene.now);
+    scene.service.log(&scene.people.officer, &statement);
+    assert_eq!(ask(&scene).codes, "REJECTED");
+    // The officer can: by an approval that names it.
+    let named = Sha256::of(&pae(IN_TOTO_PAYLOAD_TYPE, &rejection.to_payload()));
+    statement.predicate["evidence"] = json!([{"digest": {"sha256": named}}]);
     scene.service.log(&scene.people.officer, &statement);
     assert!(ask(&scene).allowed);
 }
