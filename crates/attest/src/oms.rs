@@ -215,8 +215,10 @@ impl OmsPredicate {
         let found = Resources { digests, unlisted: Vec::new() };
         let mut result = self.compare_resources(&found, single_file);
         // The tree digests are signed too. With equal SHA-256 they can only differ if the signer
-        // recorded something else than the file's own.
-        if let Some(signed) = self.manifest.as_ref().filter(|_| result.is_empty()) {
+        // recorded something else than the file's own. Files that were added say nothing of them.
+        let is_addition = |difference: &Difference| matches!(difference, Difference::Added(_));
+        let all_there = result.iter().all(is_addition);
+        if let Some(signed) = self.manifest.as_ref().filter(|_| all_there) {
             let differs = |entry: &&Entry| actual.entry(&entry.name) != Some(*entry);
             let names = signed.entries().iter().filter(differs).map(|entry| entry.name.clone());
             result.extend(names.map(Difference::Changed));

@@ -185,11 +185,15 @@ impl Job<'_> {
         let path = Path::new(name);
         let before = fstat(&fd).map_err(|errno| unreadable(path, errno))?;
         require_regular(FileType::from_raw_mode(before.st_mode), path)?;
+        // One byte more than there was tells that the file has grown; one that is appended to as
+        // fast as it is read would never end.
+        let size = u64::try_from(before.st_size).unwrap_or(0);
+        let limit = self.serialization.shard_size.map_or(size + 1, NonZero::get);
         let mut file = File::from(fd);
         let mut pieces = Vec::new();
         let mut offset = 0;
         loop {
-            let (length, digest) = self.hash_piece(&mut file, path)?;
+            let (length, digest) = self.hash_piece(&mut file, path, limit)?;
             let end = offset + length;
             match self.serialization.shard_size {
                 None => pieces.push(Piece { range: None, digest }),
@@ -197,6 +201,9 @@ impl Job<'_> {
                 Some(_) => pieces.push(Piece { range: Some((offset, end)), digest }),
             }
             offset = end;
+            if offset > size {
+                break;
+            }
             if self.made.fetch_add(1, Ordering::Relaxed) >= self.limit as u64 {
                 return Err(ManifestError::TooManyFiles { limit: self.limit });
             }
@@ -212,8 +219,12 @@ impl Job<'_> {
     }
 
     /// Hashes up to the end of the shard or of the file.
-    fn hash_piece(&self, file: &mut File, path: &Path) -> Result<(u64, Vec<u8>), ManifestError> {
-        let limit = self.serialization.shard_size.map_or(u64::MAX, NonZero::get);
+    fn hash_piece(
+        &self,
+        file: &mut File,
+        path: &Path,
+        limit: u64,
+    ) -> Result<(u64, Vec<u8>), ManifestError> {
         let mut hasher = Hasher::new(self.serialization.algorithm);
         let mut buffer = vec![0; BUFFER_SIZE.min(usize::try_from(limit).unwrap_or(BUFFER_SIZE))];
         let mut piece = file.take(limit);

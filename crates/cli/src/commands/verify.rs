@@ -32,6 +32,10 @@ pub(crate) struct Args {
     bundle: Option<PathBuf>,
     #[command(flatten)]
     signer: SignerArgs,
+    /// The bundle is not a signature over the files but this statement about the model: a predicate
+    /// type, or a short name as for `attest`. What it says is for a policy to judge.
+    #[arg(long = "type", value_name = "TYPE", requires = "bundle")]
+    predicate_type: Option<String>,
     /// Accept files that the signature does not list.
     #[arg(long, requires = "bundle")]
     ignore_unsigned_files: bool,

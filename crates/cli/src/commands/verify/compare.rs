@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sealwright_attest::{OmsHashing, OmsPredicate, Signed};
+use sealwright_attest::{OmsHashing, OmsPredicate, Signed, predicate};
 use sealwright_manifest::{Difference, Manifest, ManifestError, Resources};
 
 use crate::commands::verify::Args;
@@ -24,9 +24,18 @@ pub(super) struct Comparison {
 
 /// Walks the model as the signature says and holds it against what was signed.
 pub(super) fn compare(args: &Args, bundle: &Path, signed: &Signed) -> Result<Comparison, CliError> {
-    let compared = match signed.oms() {
-        Some(oms) => compare_oms(args, bundle, oms),
-        None => compare_identity(args, bundle, signed),
+    let found = &signed.statement().predicate_type;
+    // A rejection is a valid statement about the model too: only what was asked for is accepted.
+    let compared = match (&args.predicate_type, signed.oms()) {
+        (None, Some(oms)) => compare_oms(args, bundle, oms),
+        (None, None) => {
+            let found = format!("the bundle is no signature over files but a {found} statement");
+            Ok(refused_for(vec![found]))
+        }
+        (Some(wanted), _) if predicate::resolve_type(wanted) != found => {
+            Ok(refused_for(vec![format!("the statement is of type {found}")]))
+        }
+        (Some(_), _) => compare_identity(args, bundle, signed),
     };
     compared.or_else(|failure| match failure {
         Failure::Model(error) => refuse_or_fail(error, signed.oms()),
