@@ -10,23 +10,28 @@ use rustix::fs::OFlags;
 use crate::error::CliError;
 use crate::output;
 
-/// Reads a file of at most `limit` bytes; `what` names it in the error.
+/// Reads a file of at most `limit` bytes; `what` names it in the error. Opened as by [`open`].
+pub(crate) fn read(path: &Path, what: &str, limit: usize) -> Result<Vec<u8>, CliError> {
+    let file = open(path, what)?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| read_error(path, what, &error))?;
+    if bytes.len() > limit {
+        let (shown, limit) = (path.display(), output::size(limit as u64));
+        return Err(CliError::input(format!("{what} {shown} is larger than {limit}"))
+            .hint("check that this is the right file"));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file.
 ///
 /// A FIFO or device is refused: reading one may never end. Not so `/dev/stdin` and `/dev/fd/N`, which
 /// a shell makes of `<(command)`.
-pub(crate) fn read(path: &Path, what: &str, limit: usize) -> Result<Vec<u8>, CliError> {
+pub(crate) fn open(path: &Path, what: &str) -> Result<File, CliError> {
     let shown = path.display();
-    let failed = |error: &io::Error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            CliError::input(format!("{what} {shown} does not exist")).hint(path_hint(path))
-        }
-        io::ErrorKind::PermissionDenied => {
-            CliError::environment(format!("{what} {shown} cannot be read: permission denied"))
-                .hint("check who owns the file and its mode")
-        }
-        _ => CliError::environment(format!("{what} {shown} cannot be read: {error}"))
-            .hint("check that it is a file, and that its disk works"),
-    };
+    let failed = |error: io::Error| read_error(path, what, &error);
     let is_inherited =
         ["/dev/fd", "/dev/stdin", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
     let regular = |meta: fs::Metadata| {
@@ -38,21 +43,29 @@ pub(crate) fn read(path: &Path, what: &str, limit: usize) -> Result<Vec<u8>, Cli
             .hint("give the path of a file"))
     };
     // Before opening, since a socket cannot be opened; and after it, since it may be another then.
-    regular(fs::metadata(path).map_err(|e| failed(&e))?)?;
+    regular(fs::metadata(path).map_err(failed)?)?;
     // O_NONBLOCK: opening a FIFO for reading would wait for a writer.
     let flags = if is_inherited { OFlags::empty() } else { OFlags::NONBLOCK };
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let file =
-        fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| failed(&e))?;
-    regular(file.metadata().map_err(|e| failed(&e))?)?;
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
-    if bytes.len() > limit {
-        let limit = output::size(limit as u64);
-        return Err(CliError::input(format!("{what} {shown} is larger than {limit}"))
-            .hint("check that this is the right file"));
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    regular(file.metadata().map_err(failed)?)?;
+    Ok(file)
+}
+
+/// A file cannot be opened or read.
+pub(crate) fn read_error(path: &Path, what: &str, error: &io::Error) -> CliError {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            CliError::input(format!("{what} {shown} does not exist")).hint(path_hint(path))
+        }
+        io::ErrorKind::PermissionDenied => {
+            CliError::environment(format!("{what} {shown} cannot be read: permission denied"))
+                .hint("check who owns the file and its mode")
+        }
+        _ => CliError::environment(format!("{what} {shown} cannot be read: {error}"))
+            .hint("check that it is a file, and that its disk works"),
     }
-    Ok(bytes)
 }
 
 /// Reads a UTF-8 text file of at most 1 MiB.

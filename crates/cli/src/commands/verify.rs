@@ -3,24 +3,24 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::{LogProof, Signed, VerifyError};
-
 use crate::error::CliError;
+use crate::files;
 use crate::model::ModelArgs;
 use crate::output::{self, BAD, GOOD, Ui};
-use crate::service::{self, ServiceArgs, TrustArgs, read_bundle};
+use crate::service::{ServiceArgs, TrustArgs};
 
+mod artifact;
 mod compare;
 mod policy;
 mod signer;
 
 use compare::Comparison;
-use signer::{Signer, SignerArgs};
+use signer::{Checked, SignerArgs};
 
 /// Verify a model: every byte against a signature, or all evidence against a policy.
 ///
-/// With --bundle and one choice of whom to trust (--key, or --cert-root with --identity): the
-/// signature is checked, then every file of the model against what was signed. With --policy:
+/// With --bundle and one choice of whom to trust (--key; or --cert-root with --identity; or
+/// --trusted-root with --identity and --issuer, for keyless certificates): the signature is checked, then every file of the model against what was signed. With --policy:
 /// everything that the policy asks for is gathered from --service or --attestation, verified, and
 /// decided. Exit code 0 accepted, 1 refused, 2 unusable input.
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// Bundle that signs the model: an OpenSSF Model Signing bundle of any age.
     #[arg(long, value_name = "FILE", required_unless_present = "policy")]
     bundle: Option<PathBuf>,
+    /// MODEL is any file, signed as such: a Sigstore bundle over its bytes, or over a statement that
+    /// has it as subject.
+    #[arg(long, requires = "bundle", conflicts_with = "policy")]
+    artifact: bool,
     #[command(flatten)]
     signer: SignerArgs,
     /// The bundle is not a signature over the files but this statement about the model: a predicate
@@ -57,6 +61,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut value = json!({"ok": true});
     let mut text = String::new();
     let mut manifest = None;
+    if let Some(path) = args.bundle.as_ref().filter(|_| args.artifact) {
+        let (value, text) = artifact::run(args, path, ui)?;
+        ui.result(&value, &text);
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(path) = &args.bundle {
         let signature = verify_signature(args, path, ui)?;
         signature.add_to(&mut value);
@@ -76,40 +85,29 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
 
 /// A valid signature, and how the model compares with what it covers.
 struct Signature {
-    signed: Signed,
-    signer: Signer,
-    log: Option<Result<LogProof, VerifyError>>,
+    checked: Checked,
     comparison: Comparison,
 }
 
 fn verify_signature(args: &Args, path: &std::path::Path, ui: &Ui) -> Result<Signature, CliError> {
-    let trusted = args.signer.open(ui)?;
-    let root = args.trust.root()?;
-    let bundle = read_bundle(path)?;
-    let (signed, signer) =
-        trusted.check(&bundle).map_err(|error| CliError::from(error).about(path.display()))?;
-    let log = root.map(|root| signed.check_log(&bundle, &root));
-    let comparison = compare::compare(args, path, &signed)?;
-    Ok(Signature { signed, signer, log, comparison })
+    let trusted = args.signer.open(&args.trust, ui)?;
+    let bytes = files::read(path, "bundle", sealwright_attest::MAX_BUNDLE_SIZE)?;
+    let checked = trusted.check(&bytes).map_err(|error| error.about(path.display()))?;
+    let comparison = compare::compare(args, path, &checked)?;
+    Ok(Signature { checked, comparison })
 }
 
 impl Signature {
     fn is_accepted(&self) -> bool {
-        self.comparison.differences.is_empty() && !matches!(self.log, Some(Err(_)))
+        self.comparison.differences.is_empty() && self.checked.signer.is_sound()
     }
 
     fn add_to(&self, value: &mut Value) {
         let Comparison { manifest, differences, unlisted, files } = &self.comparison;
         value["ok"] = json!(self.is_accepted());
-        value["key_id"] = json!(self.signed.key().id());
-        value["signer"] = self.signer.to_value();
-        value["predicate_type"] = json!(self.signed.statement().predicate_type);
-        value["statement"] = json!(self.signed.digest());
-        value["log"] = match &self.log {
-            None => Value::Null,
-            Some(Ok(proof)) => service::log_value(proof),
-            Some(Err(error)) => json!({"verified": false, "error": error.to_string()}),
-        };
+        value["predicate_type"] = json!(self.checked.statement.predicate_type);
+        value["statement"] = json!(self.checked.digest);
+        self.checked.signer.add_to(value);
         value["differences"] = json!(differences);
         value["unsigned"] = json!(unlisted);
         if differences.is_empty() {
@@ -136,8 +134,8 @@ impl Signature {
             None if differences.is_empty() => rows.push(("checked", checked)),
             _ => {}
         }
-        rows.push(("signed by", self.signer.to_string()));
-        rows.push(("signed at", self.time_text()));
+        rows.push(("signed by", self.checked.signer.to_string()));
+        rows.push(("signed at", self.checked.signer.time_text()));
         if !unlisted.is_empty() {
             let files = output::count(unlisted.len(), "file");
             rows.push(("not signed", format!("{files}: {}", output::plain(&unlisted.join(", ")))));
@@ -147,13 +145,5 @@ impl Signature {
             text += &format!("{BAD}{}{BAD:#}\n", output::plain(difference));
         }
         text
-    }
-
-    fn time_text(&self) -> String {
-        match &self.log {
-            None => "not proven (give --trusted-root for the log-signed time)".to_owned(),
-            Some(Ok(proof)) => format!("or before {}", service::log_text(proof)),
-            Some(Err(error)) => format!("{BAD}{error}{BAD:#}"),
-        }
     }
 }

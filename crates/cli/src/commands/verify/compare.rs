@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use sealwright_attest::{OmsHashing, OmsPredicate, Signed, predicate};
+use sealwright_attest::{OmsHashing, OmsPredicate, predicate};
 use sealwright_manifest::{Difference, Manifest, ManifestError, Resources};
 
 use crate::commands::verify::Args;
+use crate::commands::verify::signer::Checked;
 use crate::error::CliError;
 use crate::model;
 
@@ -23,10 +24,14 @@ pub(super) struct Comparison {
 }
 
 /// Walks the model as the signature says and holds it against what was signed.
-pub(super) fn compare(args: &Args, bundle: &Path, signed: &Signed) -> Result<Comparison, CliError> {
-    let found = &signed.statement().predicate_type;
+pub(super) fn compare(
+    args: &Args,
+    bundle: &Path,
+    checked: &Checked,
+) -> Result<Comparison, CliError> {
+    let found = &checked.statement.predicate_type;
     // A rejection is a valid statement about the model too: only what was asked for is accepted.
-    let compared = match (&args.predicate_type, signed.oms()) {
+    let compared = match (&args.predicate_type, &checked.oms) {
         (None, Some(oms)) => compare_oms(args, bundle, oms),
         (None, None) => {
             let found = format!("the bundle is no signature over files but a {found} statement");
@@ -35,10 +40,10 @@ pub(super) fn compare(args: &Args, bundle: &Path, signed: &Signed) -> Result<Com
         (Some(wanted), _) if predicate::resolve_type(wanted) != found => {
             Ok(refused_for(vec![format!("the statement is of type {found}")]))
         }
-        (Some(_), _) => compare_identity(args, bundle, signed),
+        (Some(_), _) => compare_identity(args, bundle, checked),
     };
     compared.or_else(|failure| match failure {
-        Failure::Model(error) => refuse_or_fail(error, signed.oms()),
+        Failure::Model(error) => refuse_or_fail(error, checked.oms.as_ref()),
         Failure::Usage(error) => Err(error),
     })
 }
@@ -107,11 +112,11 @@ fn judge(
 }
 
 /// Any other statement: the model digest must be one of its subjects.
-fn compare_identity(args: &Args, bundle: &Path, signed: &Signed) -> Result<Comparison, Failure> {
+fn compare_identity(args: &Args, bundle: &Path, checked: &Checked) -> Result<Comparison, Failure> {
     let ignored = args.model.relative(bundle).into_iter().collect();
     let options = args.model.options(ignored).map_err(Failure::Usage)?;
     let manifest = model::hash(&args.model.path, &options)?;
-    if !signed.statement().is_about(&manifest.model_digest().to_string()) {
+    if !checked.statement.is_about(&manifest.model_digest().to_string()) {
         let other = "the statement is about another model digest".to_owned();
         return Ok(refused_for(vec![other]));
     }
