@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::encoding::{decode, encode};
 use crate::envelope::Envelope;
-use crate::json::{JsonError, parse_strict};
+use crate::json::{JsonError, from_value, parse_strict};
 
 /// The media type that is written; the older spellings of 0.1 to 0.3 are read as well.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -148,7 +148,7 @@ impl Bundle {
     /// [`BundleError`].
     pub fn from_value(value: Value) -> Result<Self, BundleError> {
         let shape = |error: serde_json::Error| BundleError::Shape { message: error.to_string() };
-        let wire: wire::Bundle = serde_json::from_value(value).map_err(shape)?;
+        let wire: wire::Bundle = from_value(value).map_err(shape)?;
         if !READABLE_MEDIA_TYPES.contains(&wire.media_type.as_str()) {
             return Err(BundleError::MediaType { found: wire.media_type });
         }

@@ -3,7 +3,12 @@
 //! Parsers disagree on which of two members with one name counts, so a document that has them can
 //! mean one thing to a signer and another to a verifier.
 
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
 use serde_json::{Map, Number, Value};
 
 /// Deepest nesting of arrays and objects. `serde_json` itself ends at 127; what is read here must
@@ -43,6 +48,90 @@ pub fn parse_strict(bytes: &[u8], limit: usize) -> Result<Value, JsonError> {
     let value = Unique { depth_left: MAX_DEPTH }.deserialize(&mut deserializer).map_err(syntax)?;
     deserializer.end().map_err(syntax)?;
     Ok(value)
+}
+
+/// Reads `T` from a value as `serde_json::from_value` does, but takes no array for an object.
+///
+/// serde reads a struct from a list of its members in order, too; no other reader of our formats
+/// does, and what one tool accepts and another refuses is no format.
+///
+/// # Errors
+/// Names what was expected and found.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
+    T::deserialize(Exact(value))
+}
+
+struct Exact(Value);
+
+impl<'de> Deserializer<'de> for Exact {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(items) => {
+                let mut items = SeqDeserializer::new(items.into_iter().map(Exact));
+                let value = visitor.visit_seq(&mut items)?;
+                items.end()?;
+                Ok(value)
+            }
+            Value::Object(members) => {
+                let members = members.into_iter().map(|(name, value)| (name, Exact(value)));
+                visitor.visit_map(MapDeserializer::new(members))
+            }
+            scalar => scalar.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(_) => {
+                Err(Self::Error::invalid_type(serde::de::Unexpected::Seq, &"an object"))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Exact {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -138,6 +227,43 @@ mod tests {
         for bad in [r#"{"a":1,"a":1}"#, r#"[{"x":{"a":1,"b":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#] {
             let error = parse(bad).unwrap_err().to_string();
             assert!(error.contains(r#"name "a" occurs twice"#), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Outer {
+            inner: Option<Inner>,
+            list: Vec<Inner>,
+            any: Value,
+        }
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Inner {
+            number: f64,
+        }
+        let read = |text: &str| from_value::<Outer>(parse(text).unwrap());
+        let inner = |number| Inner { number };
+        assert_eq!(
+            read(r#"{"inner": {"number": 1}, "list": [{"number": 2.5}], "any": [null, {}]}"#)
+                .unwrap(),
+            Outer {
+                inner: Some(inner(1.0)),
+                list: vec![inner(2.5)],
+                any: serde_json::json!([null, {}]),
+            }
+        );
+        assert!(read(r#"{"inner": null, "list": [], "any": null}"#).is_ok());
+        for bad in [
+            r#"[null, [], null]"#,
+            r#"{"inner": [1], "list": [], "any": null}"#,
+            r#"{"inner": null, "list": [[1]], "any": null}"#,
+            r#"{"inner": null, "list": {}, "any": null}"#,
+            r#"{"inner": {"number": "1"}, "list": [], "any": null}"#,
+            r#"{"inner": null, "list": [], "any": null, "more": 1}"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

@@ -37,7 +37,7 @@ pub use bundle::{
     VerificationMaterial,
 };
 pub use envelope::{Envelope, IN_TOTO_PAYLOAD_TYPE, pae};
-pub use json::{JsonError, parse_strict};
+pub use json::{JsonError, from_value, parse_strict};
 pub use key::{Curve, KeyError, PublicKey};
 pub use oms::{
     OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsHashing, OmsPredicate, oms_statement,

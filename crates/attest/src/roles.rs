@@ -11,6 +11,7 @@ use serde_json::Value;
 use sealwright_manifest::Sha256;
 
 use crate::bundle::Bundle;
+use crate::json::from_value;
 use crate::key::{KeyError, PublicKey};
 use crate::predicate::ROLE_BINDING;
 use crate::statement::{Statement, Subject};
@@ -156,10 +157,8 @@ impl Principal {
 }
 
 fn principals(predicate: &Value) -> Result<Vec<Principal>, RoleBindingError> {
-    let wire: WireBinding =
-        Deserialize::deserialize(predicate).map_err(|error: serde_json::Error| {
-            RoleBindingError::Shape { message: error.to_string() }
-        })?;
+    let wire: WireBinding = from_value(predicate.clone())
+        .map_err(|error| RoleBindingError::Shape { message: error.to_string() })?;
     let mut names = BTreeSet::new();
     let mut key_ids = BTreeSet::new();
     let mut principals = Vec::new();

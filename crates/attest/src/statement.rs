@@ -8,7 +8,7 @@ use serde_json::Value;
 use sealwright_manifest::{Manifest, Sha256};
 
 use crate::bundle::MAX_BUNDLE_SIZE;
-use crate::json::{JsonError, parse_strict};
+use crate::json::{JsonError, from_value, parse_strict};
 
 /// `_type` of every statement that is written or read.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -93,7 +93,7 @@ impl Statement {
     /// [`StatementError`].
     pub fn parse(payload: &[u8]) -> Result<Self, StatementError> {
         let value = parse_strict(payload, MAX_BUNDLE_SIZE)?;
-        let wire: Wire<String, Value> = serde_json::from_value(value)
+        let wire: Wire<String, Value> = from_value(value)
             .map_err(|error| StatementError::Shape { message: error.to_string() })?;
         if wire.type_ != STATEMENT_TYPE {
             return Err(StatementError::Type { found: wire.type_ });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sealwright_tlog::VerifierKey;
 
 use crate::encoding::{decode, encode};
-use crate::json::{JsonError, parse_strict};
+use crate::json::{JsonError, from_value, parse_strict};
 use crate::time::Timestamp;
 
 /// The media type that every stock client reads.
@@ -116,8 +116,8 @@ impl TrustedRoot {
     /// # Errors
     /// [`TrustError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, TrustError> {
-        let wire: Wire = serde_json::from_value(parse_strict(bytes, MAX_SIZE)?)
-            .map_err(|error| shape(error.to_string()))?;
+        let wire: Wire =
+            from_value(parse_strict(bytes, MAX_SIZE)?).map_err(|error| shape(error.to_string()))?;
         if !MEDIA_TYPES.contains(&wire.media_type.as_str()) {
             return Err(TrustError::MediaType { found: wire.media_type });
         }

@@ -8,12 +8,15 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use sealwright_attest::{Bundle, MAX_BUNDLE_SIZE, PublicKey, hashedrekord_body, parse_strict};
+use sealwright_attest::{
+    Bundle, MAX_BUNDLE_SIZE, PublicKey, from_value, hashedrekord_body, parse_strict,
+};
 use sealwright_tlog::note::MAX_NOTE_LEN;
 use sealwright_tlog::{ConsistencyProof, Hash};
 
@@ -328,9 +331,9 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
     ClientError::Refused { status: status.as_u16(), reason, message }
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ClientError> {
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
     let value = parse_strict(body, MAX_ANSWER).map_err(malformed)?;
-    serde_json::from_value(value).map_err(malformed)
+    from_value(value).map_err(malformed)
 }
 
 fn malformed(problem: impl fmt::Display) -> ClientError {

@@ -1,6 +1,7 @@
 //! Reading OMS predicates of every age.
 
 use super::*;
+use crate::json::from_value;
 
 #[derive(Deserialize)]
 struct WirePredicate {
@@ -36,8 +37,8 @@ struct WireResource {
 
 /// OMS v1.0 §6 and §8.
 pub(super) fn v1(statement: &Statement) -> Result<OmsPredicate, OmsError> {
-    let wire: WirePredicate = Deserialize::deserialize(&statement.predicate)
-        .map_err(|error: serde_json::Error| shape(error.to_string()))?;
+    let wire: WirePredicate =
+        from_value(statement.predicate.clone()).map_err(|error| shape(error.to_string()))?;
     let serialization = serialization(&wire.serialization)?;
     let ignore_paths = wire.serialization.ignore_paths;
     check_ignore_paths(&ignore_paths)?;

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use sealwright_attest::parse_strict;
+use sealwright_attest::{from_value, parse_strict};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -95,8 +95,7 @@ impl Review {
         };
         let value =
             parse_strict(bytes, MAX_REVIEW_SIZE).map_err(|error| malformed(error.to_string()))?;
-        let wire: wire::Review =
-            serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+        let wire: wire::Review = from_value(value).map_err(|error| malformed(error.to_string()))?;
         if (wire.api_version.as_str(), wire.kind.as_str()) != (API_VERSION, KIND) {
             return Err(Unreadable {
                 uid: find_uid(bytes),

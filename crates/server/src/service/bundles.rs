@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use sealwright_attest::{
     Bundle, HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, LogEntry, PublicKey,
-    VerificationMaterial, check_signature, hashedrekord_body, parse_strict,
+    VerificationMaterial, check_signature, from_value, hashedrekord_body, parse_strict,
 };
 use sealwright_manifest::Sha256;
 use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
@@ -88,7 +88,7 @@ struct SubmitRequest {
 
 impl Submission {
     fn check(body: &[u8]) -> Result<Self, ApiError> {
-        let request: SubmitRequest = serde_json::from_value(parse_strict(body, MAX_BODY)?)
+        let request: SubmitRequest = from_value(parse_strict(body, MAX_BODY)?)
             .map_err(|error| ApiError::Shape { message: error.to_string() })?;
         let key = PublicKey::from_pem(&request.public_key)?;
         let bundle = Bundle::from_value(request.bundle)?;

@@ -327,6 +327,7 @@ fn malformed_submissions_are_the_clients_fault() {
         subject: vec![Subject {
             name: String::new(),
             digest: [("sha256".to_owned(), "AB".repeat(32))].into(),
+            annotations: serde_json::Map::new(),
         }],
         predicate_type: PREDICATE.to_owned(),
         predicate: json!({}),
