@@ -173,9 +173,14 @@ impl From<Corruption> for StoreError {
     }
 }
 
+/// SQLite could not make room for the index of its write-ahead log, and says no more than that.
+const NO_ROOM_FOR_WAL_INDEX: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         let fault = match error.sqlite_error_code() {
+            Some(_) if extended == Some(NO_ROOM_FOR_WAL_INDEX) => WriteFault::Full,
             Some(ErrorCode::DiskFull) => WriteFault::Full,
             Some(ErrorCode::ReadOnly) => WriteFault::ReadOnly,
             Some(ErrorCode::SystemIoFailure) => WriteFault::Device,
@@ -232,6 +237,7 @@ mod tests {
             (ffi::SQLITE_READONLY_DBMOVED, Some(WriteFault::ReadOnly)),
             (ffi::SQLITE_IOERR, Some(WriteFault::Device)),
             (ffi::SQLITE_IOERR_FSYNC, Some(WriteFault::Device)),
+            (ffi::SQLITE_IOERR_SHMSIZE, Some(WriteFault::Full)),
             (ffi::SQLITE_CORRUPT, None),
             (ffi::SQLITE_BUSY, None),
         ] {

@@ -17,7 +17,15 @@ pub(crate) struct Files {
     /// Directories whose entry in their parent is known to be durable.
     durable_dirs: HashSet<PathBuf>,
     /// The lock goes with the file handle, also when the process is killed.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread forked just now has a copy of the
+        // handle, until it has become another program.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Files {
@@ -25,7 +33,7 @@ impl Files {
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         create_root(root)?;
         let lock = take_lock(root)?;
-        let mut files = Self { root: root.to_owned(), durable_dirs: HashSet::new(), _lock: lock };
+        let mut files = Self { root: root.to_owned(), durable_dirs: HashSet::new(), lock };
         files.make_dirs(Path::new("tmp"))?;
         Ok(files)
     }

@@ -58,6 +58,14 @@ pub enum StartError {
         /// The directory, or a file in it.
         path: PathBuf,
     },
+    /// The disk of the data directory fails.
+    #[error("the disk of {} fails: {source}", path.display())]
+    Device {
+        /// The data directory.
+        path: PathBuf,
+        /// The error as it was reported.
+        source: StoreError,
+    },
     /// Another service uses the data directory.
     #[error("{} is in use by another service", dir.display())]
     Locked {
@@ -151,6 +159,10 @@ impl StartError {
                 "the service needs to write there: check the owner, the mode and how it is mounted"
             }
             Self::Full { .. } => "free some space; nothing that was acknowledged is lost",
+            Self::Device { .. } => {
+                "look at the system's log; if the disk is well, start again: nothing that was \
+                 acknowledged is lost"
+            }
             Self::Locked { .. } => "stop the other service, or use another data directory",
             Self::File { .. } => "check that the path exists and who may use it",
             Self::LogKeyMissing { .. } => {
@@ -200,6 +212,9 @@ impl StartError {
             StoreError::Unwritable { fault: WriteFault::Full, .. } => Self::Full { path: dir },
             StoreError::Unwritable { fault: WriteFault::ReadOnly, .. } => {
                 Self::ReadOnly { path: dir }
+            }
+            StoreError::Unwritable { fault: WriteFault::Device, .. } => {
+                Self::Device { path: dir, source: error }
             }
             StoreError::File { path, source } => Self::file(&path, source),
             StoreError::WrongOrigin { .. } | StoreError::WrongKey { .. } => {
