@@ -1,6 +1,7 @@
 //! Which policy to decide by.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -50,7 +51,9 @@ impl From<PolicyError> for CliError {
     fn from(error: PolicyError) -> Self {
         let message = format!("policy: {}", Self::chain(&error));
         match error {
-            PolicyError::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+            PolicyError::Io { source, .. }
+                if !matches!(source.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) =>
+            {
                 Self::environment(message).hint("check the path and who may use it")
             }
             _ => Self::input(message)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use sealwright_attest::parse_strict;
@@ -43,11 +43,16 @@ impl Files {
             }
             let path = dir.join(name);
             let unreadable = |source| PolicyError::Io { path: path.clone(), source };
-            if fs::metadata(&path).map_err(unreadable)?.is_dir() {
+            let meta = fs::metadata(&path).map_err(unreadable)?;
+            if meta.is_dir() {
                 return Err(PolicyError::UnexpectedFile { name: name.to_owned() });
             }
             if !is_policy_file(name)? {
                 continue;
+            }
+            // Reading a FIFO or a device may never end.
+            if !meta.is_file() {
+                return Err(unreadable(ErrorKind::InvalidInput.into()));
             }
             if found.len() == MAX_FILES {
                 return Err(PolicyError::TooManyFiles { limit: MAX_FILES });

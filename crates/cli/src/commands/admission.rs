@@ -177,7 +177,9 @@ impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         let message = Self::chain(&error);
         match error {
-            ConfigError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+            ConfigError::Read { source, .. }
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) =>
+            {
                 Self::input(message).hint("check the path")
             }
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {

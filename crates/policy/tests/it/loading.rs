@@ -268,6 +268,13 @@ fn a_folder_is_read_like_a_mounted_config_map() {
 }
 
 #[test]
+fn a_file_without_an_end_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join("main.rego")).unwrap();
+    assert!(matches!(Policy::load(dir.path()), Err(PolicyError::Io { .. })));
+}
+
+#[test]
 fn the_digest_covers_names_lengths_and_bytes_of_what_decides() {
     let digest = |files: &[(&str, &str)]| load(files).unwrap().digest().to_owned();
     let base = digest(&[("main.rego", MAIN)]);

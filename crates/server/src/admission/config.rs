@@ -1,7 +1,7 @@
 //! From files to an [`Admission`] that is ready to answer.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind::InvalidInput};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ use super::admit::Admission;
 use super::record::DecisionLog;
 use crate::evidence::{EvidenceSource, LogMemory};
 use crate::text;
+
+/// Largest file that is read, in bytes: that of a bundle.
+const MAX_FILE: u64 = 64 << 20;
 
 /// Everything that an operator decides about the webhook, apart from its sockets.
 #[derive(Debug, Clone, Deserialize)]
@@ -201,8 +204,17 @@ fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {
     Ok((root, Sha256::of(&bytes)))
 }
 
+/// Reads a regular file of at most [`MAX_FILE`] bytes: reading a FIFO or a device may never end.
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let size = match fs::metadata(path).map_err(failed)? {
+        meta if meta.is_file() => meta.len(),
+        _ => return Err(failed(io::Error::new(InvalidInput, "not a regular file"))),
+    };
+    if size > MAX_FILE {
+        return Err(failed(io::Error::new(InvalidInput, "too large")));
+    }
+    fs::read(path).map_err(failed)
 }
 
 fn check_label(field: &'static str, text: &str) -> Result<(), ConfigError> {

@@ -47,6 +47,20 @@ fn every_file_is_named_when_it_is_wrong() {
 }
 
 #[test]
+fn what_is_no_file_or_too_large_is_not_read() {
+    let no_file = |config: &mut Config| config.role_binding = "/dev/zero".into();
+    let huge = |scene: &Scene, config: &mut Config| {
+        config.trusted_root = write(&scene.dir, "huge", "");
+        let file = std::fs::File::options().write(true).open(&config.trusted_root).unwrap();
+        file.set_len(1 << 40).unwrap();
+    };
+    for error in [refused(|_, config| no_file(config)), refused(huge)] {
+        let ConfigError::Read { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
 fn every_value_is_checked() {
     for environment in ["", "Prod", "a&b"] {
         let error = refused(|_, config| config.environment = environment.to_owned());
