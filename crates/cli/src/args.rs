@@ -50,12 +50,13 @@ pub(crate) enum Command {
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     let ui = Ui::new(std::env::args_os().any(|arg| arg == "--json"));
     let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let is_missing = is_help || error.kind() == ErrorKind::MissingSubcommand;
     if !error.use_stderr() || (is_help && !ui.is_json()) {
         // A closed pipe has seen enough.
         let _ = error.print();
         return ExitCode::from(u8::from(is_help) * 2);
     }
-    let error = if is_help {
+    let error = if is_missing {
         CliError::input("a command is missing").hint("see `sealwright --help`")
     } else {
         usage_error(&error.render().to_string())

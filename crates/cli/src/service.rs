@@ -239,6 +239,6 @@ impl From<ClientError> for CliError {
 /// Says on standard error what is about to be signed.
 pub(crate) fn announce(ui: &Ui, title: &str, rows: &[(&str, String)]) {
     if !ui.is_json() {
-        ui.note(&format!("{title}\n{}", output::fields(rows)));
+        ui.note(&format!("{title}\n{}", output::fields(rows).trim_end()));
     }
 }

@@ -17,6 +17,10 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd, ManifestError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     openat(CWD, path, flags, Mode::empty()).map_err(|errno| match errno {
         rustix::io::Errno::NOENT => ManifestError::NotFound { path: path.to_owned() },
+        // A socket cannot be opened.
+        rustix::io::Errno::NXIO => {
+            ManifestError::SpecialFile { path: path.to_owned(), kind: "socket" }
+        }
         errno => unreadable(path, errno),
     })
 }
