@@ -23,6 +23,10 @@ pub(crate) struct ServiceArgs {
     /// PEM certificates to trust for a service with https.
     #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_CA")]
     pub(crate) service_ca: Option<PathBuf>,
+    /// Allow plain http to a service on another machine: whoever is between can read everything, and
+    /// can hold back statements such as a revocation.
+    #[arg(long)]
+    pub(crate) insecure_http: bool,
 }
 
 /// Whom to believe: who may sign as what, and which logs.
@@ -43,10 +47,27 @@ impl ServiceArgs {
     /// The client, if a service is configured.
     pub(crate) fn client(&self) -> Result<Option<ServiceClient>, CliError> {
         let Some(url) = &self.service else { return Ok(None) };
+        if !self.insecure_http && is_plain_and_remote(url) {
+            return Err(CliError::input(format!("{url} is plain http to another machine")).hint(
+                "use https with --service-ca FILE, or accept the risk with --insecure-http",
+            ));
+        }
         let ca = self.service_ca.as_deref();
         let ca = ca.map(|path| files::read(path, "service CA", 1 << 20)).transpose()?;
         Ok(Some(ServiceClient::new(url, ca.as_deref())?))
     }
+}
+
+/// Whether what is said to this URL can be read and held back on the way.
+fn is_plain_and_remote(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_loopback = host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    !is_loopback && host != "localhost"
 }
 
 impl TrustArgs {
@@ -240,5 +261,23 @@ impl From<ClientError> for CliError {
 pub(crate) fn announce(ui: &Ui, title: &str, rows: &[(&str, String)]) {
     if !ui.is_json() {
         ui.note(&format!("{title}\n{}", output::fields(rows).trim_end()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_stays_on_the_machine() {
+        for url in
+            ["http://localhost:3003", "http://127.0.0.1/x", "http://[::1]:1", "https://a.example"]
+        {
+            assert!(!is_plain_and_remote(url), "{url}");
+        }
+        for url in ["http://log.example", "http://localhost.evil.example", "http://192.0.2.1:3003"]
+        {
+            assert!(is_plain_and_remote(url), "{url}");
+        }
     }
 }

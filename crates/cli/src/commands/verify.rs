@@ -103,13 +103,14 @@ impl Signature {
     }
 
     fn add_to(&self, value: &mut Value) {
-        let Comparison { manifest, differences, unlisted, files } = &self.comparison;
+        let Comparison { manifest, differences, unlisted, ignored, files } = &self.comparison;
         value["ok"] = json!(self.is_accepted());
         value["predicate_type"] = json!(self.checked.statement.predicate_type);
         value["statement"] = json!(self.checked.digest);
         self.checked.signer.add_to(value);
         value["differences"] = json!(differences);
         value["unsigned"] = json!(unlisted);
+        value["ignored"] = json!(ignored);
         if differences.is_empty() {
             value["files"] = json!(files);
             value["model_digest"] = json!(manifest.as_ref().map(|m| m.model_digest()));
@@ -118,7 +119,7 @@ impl Signature {
     }
 
     fn to_text(&self, args: &Args) -> String {
-        let Comparison { manifest, differences, unlisted, files } = &self.comparison;
+        let Comparison { manifest, differences, unlisted, ignored, files } = &self.comparison;
         let verdict = match self.is_accepted() {
             true => format!("{GOOD}verified{GOOD:#}"),
             false => format!("{BAD}refused{BAD:#}"),
@@ -139,6 +140,9 @@ impl Signature {
         if !unlisted.is_empty() {
             let files = output::count(unlisted.len(), "file");
             rows.push(("not signed", format!("{files}: {}", output::plain(&unlisted.join(", ")))));
+        }
+        if !ignored.is_empty() {
+            rows.push(("ignored", output::plain(&ignored.join(", ")).to_string()));
         }
         let mut text = format!("{verdict}\n{}", output::fields(&rows));
         for difference in differences {

@@ -1,9 +1,10 @@
 //! The model on disk against what was signed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use sealwright_attest::{OmsHashing, OmsPredicate, predicate};
-use sealwright_manifest::{Difference, Manifest, ManifestError, Resources};
+use sealwright_manifest::{Difference, GIT_PATHS, Manifest, ManifestError, Resources, WalkOptions};
 
 use crate::commands::verify::Args;
 use crate::commands::verify::signer::Checked;
@@ -19,6 +20,8 @@ pub(super) struct Comparison {
     /// Files that nothing is signed about: empty ones in a signature over shards, or those that
     /// --ignore-unsigned-files lets pass.
     pub(super) unlisted: Vec<String>,
+    /// What is there and was not looked at, because signature, defaults or options say so.
+    pub(super) ignored: Vec<String>,
     /// How many files were checked.
     pub(super) files: usize,
 }
@@ -85,7 +88,8 @@ fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Compari
             (None, differences, resources.unlisted)
         }
     };
-    Ok(judge(args, oms, manifest, found, unlisted))
+    let ignored = ignored_things(args, bundle, &options);
+    Ok(Comparison { ignored, ..judge(args, oms, manifest, found, unlisted) })
 }
 
 fn judge(
@@ -108,7 +112,7 @@ fn judge(
         let entries = manifest.entries().iter().filter(|entry| is_signed(&entry.name)).cloned();
         Manifest::new(entries.collect()).ok()
     });
-    Comparison { manifest, differences, unlisted, files: oms.file_count() }
+    Comparison { manifest, differences, unlisted, ignored: Vec::new(), files: oms.file_count() }
 }
 
 /// Any other statement: the model digest must be one of its subjects.
@@ -121,12 +125,24 @@ fn compare_identity(args: &Args, bundle: &Path, checked: &Checked) -> Result<Com
         return Ok(refused_for(vec![other]));
     }
     let files = manifest.entries().len();
-    let (differences, unlisted) = (Vec::new(), Vec::new());
-    Ok(Comparison { manifest: Some(manifest), differences, unlisted, files })
+    let ignored = ignored_things(args, bundle, &options);
+    Ok(Comparison { manifest: Some(manifest), ignored, files, ..refused_for(Vec::new()) })
 }
 
 fn refused_for(differences: Vec<String>) -> Comparison {
-    Comparison { manifest: None, differences, unlisted: Vec::new(), files: 0 }
+    Comparison { manifest: None, differences, unlisted: Vec::new(), ignored: Vec::new(), files: 0 }
+}
+
+/// Ignored files and directories that are there, the bundle left out.
+fn ignored_things(args: &Args, bundle: &Path, options: &WalkOptions) -> Vec<String> {
+    let git = if options.ignore_git_paths { &GIT_PATHS[..] } else { &[] };
+    let paths = options.ignore_paths.iter().map(String::as_str).chain(git.iter().copied());
+    let bundle = args.model.relative(bundle);
+    let is_there = |path: &&str| {
+        Some(*path) != bundle.as_deref() && args.model.path.join(path).symlink_metadata().is_ok()
+    };
+    let there: BTreeSet<String> = paths.filter(is_there).map(str::to_owned).collect();
+    there.into_iter().collect()
 }
 
 /// The base name of a model that is one file.
