@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::mpsc;
@@ -23,8 +24,8 @@ pub const MAX_WHOLE_FILE: u64 = 4 << 30;
 const MEMORY: usize = 32 << 20;
 /// Buffers between the thread that reads a file and the one that hashes it.
 const RING: usize = 4;
-/// Files of more bytes have a thread that reads.
-const READER_PAYS: u64 = 8 << 20;
+/// Files of fewer bytes are not worth a thread that reads.
+const LARGE: u64 = 8 << 20;
 
 /// Bytes of one buffer when `threads` files are hashed at once: whole groups of blocks, so that all
 /// lanes are used, and small enough to stay in a core's second cache.
@@ -37,12 +38,13 @@ pub(crate) fn buffer_size(threads: usize) -> usize {
 /// Hashes one file; `progress` is told the bytes of each piece.
 ///
 /// The SHA-256 of a file is one sequence, and the blocks of its tree fill what that leaves idle of
-/// a core. So one core is enough for one file; a second one copies large files out of the page
-/// cache, or waits for the disk.
+/// a core. So one core is enough for one file; with `beside`, for cores that would have nothing to
+/// do, another thread copies a large one out of the page cache meanwhile.
 pub(crate) fn hash_file(
     fd: OwnedFd,
     name: &str,
     buffer_size: usize,
+    beside: bool,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Entry, ManifestError> {
     let source = Source::new(fd, name)?;
@@ -56,7 +58,7 @@ pub(crate) fn hash_file(
         // Whoever writes as fast as we read would keep us here for ever.
         if size > source.size() { Err(source.changed()) } else { Ok(()) }
     };
-    if source.size() > READER_PAYS {
+    if beside && source.size() > LARGE {
         read_beside(&source, buffer_size, &mut take)?;
     } else {
         let bytes = usize::try_from(source.size()).unwrap_or(buffer_size).min(buffer_size);
@@ -82,12 +84,21 @@ fn read_here(
     let mut buffer = vec![0; buffer_size];
     let mut offset = 0;
     loop {
+        read_ahead(source, offset);
         let piece = source.read_at(&mut buffer, offset)?;
         take(piece)?;
         if piece.len() < buffer_size || piece.is_empty() {
             return Ok(());
         }
         offset += piece.len() as u64;
+    }
+}
+
+/// Keeps the kernel reading from the disk, some steps ahead of us, whatever its own settings are.
+fn read_ahead(source: &Source, offset: u64) {
+    const STEP: NonZero<u64> = NonZero::new(4 << 20).unwrap();
+    if offset.is_multiple_of(STEP.get()) {
+        source.read_ahead(offset + 2 * STEP.get(), STEP);
     }
 }
 
@@ -102,6 +113,7 @@ fn read_beside(
     let read = move || {
         let mut offset = 0;
         for mut buffer in to_fill {
+            read_ahead(source, offset);
             let count = source.read_at(&mut buffer, offset).map(<[u8]>::len);
             let is_last = !matches!(count, Ok(count) if count == buffer.len());
             offset += buffer.len() as u64;

@@ -1,11 +1,12 @@
 //! An open file that must stay as it is while it is read.
 
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::fs::{Advice, FileType, Stat, fadvise, fstat};
-use rustix::io::{Errno, pread};
+use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
 use crate::error::ManifestError;
 use crate::open::{require_regular, unreadable};
@@ -56,11 +57,16 @@ impl Source {
         Ok(buffer.get(..filled).unwrap_or_default())
     }
 
-    /// Asks the kernel to read a part of the file while we do something else.
-    pub(crate) fn read_ahead(&self, offset: u64, length: u64) {
-        if offset < self.size {
-            // Advice: a file system that does not take it is only slower.
-            let _ = fadvise(&self.fd, offset, std::num::NonZero::new(length), Advice::WillNeed);
+    /// Has the kernel read a part of the file from the disk while we do something else.
+    pub(crate) fn read_ahead(&self, offset: u64, length: NonZero<u64>) {
+        if offset >= self.size {
+            return;
+        }
+        // Looking up pages that are in the cache costs time; their first byte tells.
+        let first = &mut [0];
+        let slices = &mut [IoSliceMut::new(first)];
+        if preadv2(&self.fd, slices, offset, ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN) {
+            let _ = fadvise(&self.fd, offset, Some(length), Advice::WillNeed);
         }
     }
 

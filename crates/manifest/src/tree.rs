@@ -1,6 +1,7 @@
 //! The identity of a model without its plain digests: all cores, also for one huge file.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::source::Source;
 use crate::walk::{Listing, WalkOptions, list_model};
 
 /// What one thread hashes of a file at a time. Whole spans, so that parts can be merged.
-const PART: u64 = 8 * SPAN_SIZE as u64;
+const PART: NonZero<u64> = NonZero::new(8 * SPAN_SIZE as u64).unwrap();
 
 /// Walks the model at `path` and hashes only the trees of its files, using all cores.
 ///
@@ -162,10 +163,10 @@ impl<'a> Job<'a> {
         // Whoever tried to open the file has the error; the others have nothing to say.
         let Some(Open { source, merge }) = open else { return failed.map_or(Ok(None), Err) };
 
-        let ahead = pool::cores() as u64;
-        source.read_ahead((part + ahead) * PART, PART);
+        let ahead = part + 2 * pool::cores() as u64;
+        source.read_ahead(ahead * PART.get(), PART);
         let mut spans = SpanHasher::new(Engine::best());
-        let range = part * PART..size.min((part + 1) * PART);
+        let range = part * PART.get()..size.min((part + 1) * PART.get());
         self.read(source, range, buffer, |piece| spans.update(piece))?;
 
         let Some(merger) = lock(merge).add(part, spans.finish(), parts(size)) else {
@@ -229,5 +230,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Units of a file of `size` bytes. An empty one has one too.
 fn parts(size: u64) -> u64 {
-    size.div_ceil(PART).max(1)
+    size.div_ceil(PART.get()).max(1)
 }

@@ -76,14 +76,18 @@ pub fn digest_model(
 ) -> Result<Manifest, ManifestError> {
     match list_model(path, options)? {
         Listing::File { fd, name } => {
-            Manifest::new(vec![hash_file(fd, &name, buffer_size(1), progress)?])
+            let beside = pool::cores() > 1;
+            Manifest::new(vec![hash_file(fd, &name, buffer_size(1), beside, progress)?])
         }
         Listing::Directory { root, names, sizes } => {
             let threads = pool::cores().min(names.len());
             let buffer = buffer_size(threads);
+            let total = sizes.iter().sum();
             Manifest::new(pool::run(threads, &largest_first(&sizes), |index| {
                 let name = names.get(index).map_or("", String::as_str);
-                hash_file(open_beneath(&root, name)?, name, buffer, progress)
+                let size = sizes.get(index).copied().unwrap_or(0);
+                let beside = outlasts(size, total, pool::cores());
+                hash_file(open_beneath(&root, name)?, name, buffer, beside, progress)
             })?)
         }
     }
@@ -104,6 +108,13 @@ fn largest_first(sizes: &[u64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(sizes.get(index)));
     order
+}
+
+/// Whether a file of `size` bytes, hashed by one core, takes longer than all the others on the rest
+/// of the cores, some of which then have nothing to do.
+fn outlasts(size: u64, total: u64, cores: usize) -> bool {
+    let others = total.saturating_sub(size);
+    others.checked_div(cores as u64 - 1).is_some_and(|share| share < size)
 }
 
 /// Enumerates the model at `path`.
