@@ -1,0 +1,29 @@
+//! The program as people and scripts meet it: real processes, real files, real sockets.
+//!
+//! Every test works in a temporary directory of its own, and every server listens on a port that
+//! the system chose. What needs a mount of its own runs in a namespace of its own ([`isolated`]).
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod admission;
+mod bad_files;
+mod bad_models;
+mod bad_output;
+mod demo;
+mod digest;
+mod evidence;
+mod home;
+mod interop;
+mod isolated;
+mod key;
+mod killed;
+mod manual;
+mod oms_vectors;
+mod policy;
+mod server;
+mod service;
+mod sign;
+mod team;
+mod terminal;
+mod verify;
