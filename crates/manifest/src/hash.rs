@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::mpsc;
@@ -84,21 +83,13 @@ fn read_here(
     let mut buffer = vec![0; buffer_size];
     let mut offset = 0;
     loop {
-        read_ahead(source, offset);
+        source.read_ahead_of(offset);
         let piece = source.read_at(&mut buffer, offset)?;
         take(piece)?;
         if piece.len() < buffer_size || piece.is_empty() {
             return Ok(());
         }
         offset += piece.len() as u64;
-    }
-}
-
-/// Keeps the kernel reading from the disk, some steps ahead of us, whatever its own settings are.
-fn read_ahead(source: &Source, offset: u64) {
-    const STEP: NonZero<u64> = NonZero::new(4 << 20).unwrap();
-    if offset.is_multiple_of(STEP.get()) {
-        source.read_ahead(offset + 2 * STEP.get(), STEP);
     }
 }
 
@@ -113,7 +104,7 @@ fn read_beside(
     let read = move || {
         let mut offset = 0;
         for mut buffer in to_fill {
-            read_ahead(source, offset);
+            source.read_ahead_of(offset);
             let count = source.read_at(&mut buffer, offset).map(<[u8]>::len);
             let is_last = !matches!(count, Ok(count) if count == buffer.len());
             offset += buffer.len() as u64;

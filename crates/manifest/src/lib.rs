@@ -18,6 +18,7 @@ mod model;
 mod name;
 mod open;
 mod pool;
+mod ranges;
 mod resources;
 mod source;
 mod tree;

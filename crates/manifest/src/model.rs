@@ -1,7 +1,7 @@
 //! The manifest and its two digests.
 
+use sealwright_hash::{Engine, Sha256 as Hasher};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256 as Hasher};
 
 use crate::digest::Sha256;
 use crate::error::ManifestError;
@@ -78,11 +78,11 @@ impl Manifest {
     ///
     /// It covers no names; it is written and read for interoperability and is not an identity.
     pub fn oms_root(&self) -> Sha256 {
-        let mut hasher = Hasher::new();
+        let mut hasher = Hasher::new(Engine::best());
         for entry in &self.entries {
             hasher.update(entry.sha256.as_bytes());
         }
-        Sha256::from_bytes(hasher.finalize().into())
+        Sha256::from_bytes(hasher.finish())
     }
 }
 

@@ -1,15 +1,18 @@
 //! Work on many files, on all cores, with results and errors that do not depend on the threads.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use crate::error::ManifestError;
 
 /// Threads for hashing: one for each core that we may use.
 pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
+    // Asking means reading the files of our control group.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 /// What several threads found about items that have an index.
@@ -36,7 +39,7 @@ impl<T> Results<T> {
         if result.is_err() {
             self.first_error.fetch_min(index, Ordering::Relaxed);
         }
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+        lock(&self.found).push((index, result));
     }
 
     /// The results in the order of their indexes, or the error with the lowest.
@@ -72,4 +75,45 @@ pub(crate) fn on_threads(threads: usize, work: impl Fn() + Sync) {
         (1..threads).for_each(|_| drop(scope.spawn(&work)));
         work();
     });
+}
+
+/// Files that several threads work on: each is opened once, by whoever comes first.
+pub(crate) struct OpenFiles<T>(Mutex<BTreeMap<usize, Slot<T>>>);
+
+/// Empty until the file is open; `None` if that failed.
+type Slot<T> = Arc<OnceLock<Option<Arc<T>>>>;
+
+impl<T> OpenFiles<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// The file of that index. If it cannot be opened, whoever tried gets the error, and all
+    /// others `None`.
+    pub(crate) fn get(
+        &self,
+        index: usize,
+        open: impl FnOnce() -> Result<T, ManifestError>,
+    ) -> Result<Option<Arc<T>>, ManifestError> {
+        let slot = Arc::clone(lock(&self.0).entry(index).or_default());
+        let mut failed = None;
+        let file = slot.get_or_init(|| match open() {
+            Ok(file) => Some(Arc::new(file)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        failed.map_or_else(|| Ok(file.clone()), Err)
+    }
+
+    /// Forgets the file, which is closed once nobody works on it.
+    pub(crate) fn close(&self, index: usize) {
+        lock(&self.0).remove(&index);
+    }
+}
+
+/// A lock that a panicking thread does not take along: what it guards is complete at all times.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

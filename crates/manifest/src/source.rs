@@ -57,6 +57,15 @@ impl Source {
         Ok(buffer.get(..filled).unwrap_or_default())
     }
 
+    /// Keeps the kernel reading from the disk, some steps ahead of a thread that reads at `offset`,
+    /// whatever its own settings are.
+    pub(crate) fn read_ahead_of(&self, offset: u64) {
+        const STEP: NonZero<u64> = NonZero::new(4 << 20).unwrap();
+        if offset.is_multiple_of(STEP.get()) {
+            self.read_ahead(offset + 2 * STEP.get(), STEP);
+        }
+    }
+
     /// Has the kernel read a part of the file from the disk while we do something else.
     pub(crate) fn read_ahead(&self, offset: u64, length: NonZero<u64>) {
         if offset >= self.size {

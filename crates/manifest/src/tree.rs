@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use sealwright_hash::{Digest, Engine, FsVerityHasher, SPAN_SIZE, SpanHasher, SpanMerger};
 
@@ -15,7 +15,7 @@ use crate::error::ManifestError;
 use crate::hash::buffer_size;
 use crate::identity::{FileIdentity, Identity};
 use crate::open::open_beneath;
-use crate::pool::{self, Results};
+use crate::pool::{self, OpenFiles, Results, lock};
 use crate::source::Source;
 use crate::walk::{Listing, WalkOptions, list_model};
 
@@ -66,12 +66,9 @@ struct Job<'a> {
     units: u64,
     next: AtomicU64,
     /// Files of several parts that are being hashed.
-    open: Mutex<BTreeMap<usize, Slot>>,
+    open: OpenFiles<Open>,
     results: Results<FileIdentity>,
 }
-
-/// Empty until the file is open; `None` if it could not be opened.
-type Slot = Arc<OnceLock<Option<Open>>>;
 
 /// A file that several threads hash.
 struct Open {
@@ -99,7 +96,7 @@ impl<'a> Job<'a> {
             first_unit.push(units);
             units += parts(size);
         }
-        let (next, open, results) = (AtomicU64::new(0), Mutex::default(), Results::new());
+        let (next, open, results) = (AtomicU64::new(0), OpenFiles::new(), Results::new());
         Self { names, sizes, files, progress, first_unit, units, next, open, results }
     }
 
@@ -152,16 +149,14 @@ impl<'a> Job<'a> {
         part: u64,
         buffer: &mut [u8],
     ) -> Result<Option<FileIdentity>, ManifestError> {
-        let mut failed = None;
-        let slot = Arc::clone(lock(&self.open).entry(index).or_default());
-        let open = slot.get_or_init(|| {
-            let source = self.open(name, size).map_err(|error| failed = Some(error)).ok()?;
+        let open = || {
+            let source = self.open(name, size)?;
             let merger = Some(SpanMerger::new(Engine::best(), size));
             let merge = Merge { merger, next: 0, waiting: BTreeMap::new() };
-            Some(Open { source, merge: Mutex::new(merge) })
-        });
-        // Whoever tried to open the file has the error; the others have nothing to say.
-        let Some(Open { source, merge }) = open else { return failed.map_or(Ok(None), Err) };
+            Ok(Open { source, merge: Mutex::new(merge) })
+        };
+        let Some(open) = self.open.get(index, open)? else { return Ok(None) };
+        let Open { source, merge } = open.as_ref();
 
         let ahead = part + 2 * pool::cores() as u64;
         source.read_ahead(ahead * PART.get(), PART);
@@ -172,7 +167,7 @@ impl<'a> Job<'a> {
         let Some(merger) = lock(merge).add(part, spans.finish(), parts(size)) else {
             return Ok(None);
         };
-        lock(&self.open).remove(&index);
+        self.open.close(index);
         source.require_unchanged()?;
         let digest = merger.finish().ok_or_else(|| source.changed())?;
         let fsverity = Sha256::from_bytes(digest);
@@ -222,10 +217,6 @@ impl Merge {
         }
         if self.next == parts { self.merger.take() } else { None }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Units of a file of `size` bytes. An empty one has one too.

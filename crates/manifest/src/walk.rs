@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, fstat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 
 use crate::error::ManifestError;
 use crate::hash::{buffer_size, hash_file};
@@ -205,20 +205,23 @@ impl Walk<'_> {
             return self.list(&fd, &name, depth + 1);
         }
         let follow = self.options.symlinks == SymlinkPolicy::FollowFilesInside;
-        if !(kind.is_symlink() && follow && leads_to_a_file(self.root, &name)) {
+        let target = if kind.is_symlink() && follow { file_inside(self.root, &name) } else { None };
+        if target.is_none() {
             require_regular(kind, path)?;
         }
         if self.files.len() == MAX_FILES {
             return Err(ManifestError::TooManyFiles { limit: MAX_FILES });
         }
-        self.files.push((name, u64::try_from(stat.st_size).unwrap_or(0)));
+        let size = target.unwrap_or(stat).st_size;
+        self.files.push((name, u64::try_from(size).unwrap_or(0)));
         Ok(())
     }
 }
 
-fn leads_to_a_file(root: &OwnedFd, name: &str) -> bool {
-    let Ok(fd) = open_inside(root, name) else { return false };
-    fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
+/// The regular file inside the model that a link leads to.
+fn file_inside(root: &OwnedFd, name: &str) -> Option<Stat> {
+    let stat = fstat(open_inside(root, name).ok()?).ok()?;
+    FileType::from_raw_mode(stat.st_mode).is_file().then_some(stat)
 }
 
 fn slash(prefix: &str) -> &'static str {

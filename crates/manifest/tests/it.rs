@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use sealwright_manifest::{
-    BLOCK_SIZE, HashAlgorithm, Identity, Manifest, ManifestError, Serialization, SymlinkPolicy,
-    WalkOptions, digest_model, identify_model, read_verified, resource_digests,
+    BLOCK_SIZE, HashAlgorithm, Identity, Manifest, ManifestError, Serialization, Sha256,
+    SymlinkPolicy, WalkOptions, digest_model, identify_model, read_verified, resource_digests,
 };
 
 fn digest(path: &Path) -> Result<Manifest, ManifestError> {
@@ -254,6 +254,55 @@ fn shards_cover_every_byte_and_empty_files_are_unlisted() {
     assert_eq!(found.unlisted, ["empty"]);
     assert_eq!(shards(5, 3).unwrap().digests.keys().collect::<Vec<_>>(), ["a:0:5", "a:5:10"]);
     assert!(matches!(shards(1, 3), Err(ManifestError::TooManyFiles { limit: 3 })));
+}
+
+/// Two streams run side by side on each core, whatever their lengths, and start and end at
+/// different times.
+#[test]
+fn plain_digests_are_those_of_the_bytes() {
+    let sizes = [0, 1, 63, 64, 4096, 70_000, 262_144, 262_145, 1 << 20, 5_000_000];
+    let directory = tempfile::tempdir().unwrap();
+    let content =
+        |size: usize| -> Vec<u8> { (0..=250).cycle().skip(size % 7).take(size).collect() };
+    for size in sizes {
+        write(directory.path(), &format!("{size:07}"), &content(size));
+    }
+    let resources = |shard_size| {
+        let serialization = Serialization { algorithm: HashAlgorithm::Sha256, shard_size };
+        let options = WalkOptions::default();
+        resource_digests(directory.path(), &options, serialization, None, 1000, &|_| {}).unwrap()
+    };
+    let manifest = digest(directory.path()).unwrap();
+    let whole = resources(None).digests;
+    assert_eq!(whole.len(), sizes.len());
+    for (entry, size) in manifest.entries().iter().zip(sizes) {
+        assert_eq!(entry.sha256, Sha256::of(&content(size)), "{size} bytes");
+        assert_eq!(whole[&entry.name], entry.sha256.as_bytes(), "{size} bytes");
+    }
+    let shard = 100_000;
+    let shards = resources(std::num::NonZero::new(shard as u64));
+    assert_eq!(shards.unlisted, ["0000000"]);
+    for size in sizes {
+        for (index, bytes) in content(size).chunks(shard).enumerate() {
+            let start = index * shard;
+            let name = format!("{size:07}:{start}:{}", start + bytes.len());
+            assert_eq!(shards.digests[&name], Sha256::of(bytes).as_bytes(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn resources_of_a_file_that_changes_are_refused() {
+    for shard_size in [None, std::num::NonZero::new(1 << 20)] {
+        let model = model(&[("a", b"1"), ("b", &vec![7; 5 << 20]), ("c", b"3")]);
+        let serialization = Serialization { algorithm: HashAlgorithm::Sha256, shard_size };
+        let file = fs::File::options().append(true).open(model.path().join("b")).unwrap();
+        let grow = |_| (&file).write_all(b"more").unwrap();
+        let options = WalkOptions::default();
+        let result = resource_digests(model.path(), &options, serialization, None, 100, &grow);
+        let refused = matches!(result, Err(ManifestError::ChangedWhileReading { .. }));
+        assert!(refused, "{result:?}");
+    }
 }
 
 fn identity(path: &Path) -> Result<Identity, ManifestError> {
