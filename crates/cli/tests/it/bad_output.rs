@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::Stdio;
 
 use crate::home::{Home, Ran, SEALWRIGHT};
-use crate::isolated::{isolated, mount_memory, remount};
+use crate::isolated::{isolated, mount_memory};
 use crate::team::Team;
 
 /// Commands that write a file, each with everything that it needs.
@@ -54,7 +54,7 @@ fn the_directory_must_be_there() {
 fn a_full_disk_leaves_nothing() {
     isolated("bad_output::a_full_disk_leaves_nothing", || {
         let home = home();
-        mount_memory(&home.path("disk"), 64);
+        let disk = mount_memory(&home.path("disk"), 64);
         // A new file can be made on it, and nothing written into that.
         home.write("disk/filler", vec![0; 64 << 10]);
         for command in COMMANDS {
@@ -73,7 +73,7 @@ fn a_full_disk_leaves_nothing() {
         assert_eq!(home.read("disk/model.sig"), signed);
         assert_eq!(home.list("disk"), ["filler", "model.sig"]);
 
-        remount(&home.path("disk"), "ro");
+        disk.remount("ro");
         for command in COMMANDS {
             home.run(&command.replace("OUT", "disk/out")).failed(3, "Read-only file system");
         }

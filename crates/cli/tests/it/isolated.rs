@@ -1,7 +1,7 @@
 //! Tests that mount something run once more, in a process that has a mount namespace of its own: no
 //! root is needed, and nothing stays mounted whatever happens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const INSIDE: &str = "SEALWRIGHT_TEST_ISOLATED";
@@ -24,15 +24,30 @@ pub(crate) fn isolated(name: &str, body: impl FnOnce()) {
     assert!(said.contains("1 passed"), "{name} is not the name of the test: {said}");
 }
 
-/// Mounts a file system in memory with that many KiB at a directory, which is made.
-pub(crate) fn mount_memory(at: &Path, size_kib: u32) {
-    std::fs::create_dir_all(at).unwrap();
-    mount(&["-t", "tmpfs", "-o", &format!("size={size_kib}k"), "none"], at);
+/// A file system in memory, mounted; a directory in which one is mounted could not be removed.
+pub(crate) struct Memory {
+    at: PathBuf,
 }
 
-/// Changes the options of what is mounted there: `ro`, `size=4m`.
-pub(crate) fn remount(at: &Path, options: &str) {
-    mount(&["-o", &format!("remount,{options}")], at);
+/// Mounts a file system in memory with that many KiB at a directory, which is made.
+#[must_use]
+pub(crate) fn mount_memory(at: &Path, size_kib: u32) -> Memory {
+    std::fs::create_dir_all(at).unwrap();
+    mount(&["-t", "tmpfs", "-o", &format!("size={size_kib}k"), "none"], at);
+    Memory { at: at.to_owned() }
+}
+
+impl Memory {
+    /// Changes the options: `ro`, `size=4m`.
+    pub(crate) fn remount(&self, options: &str) {
+        mount(&["-o", &format!("remount,{options}")], &self.at);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
 }
 
 fn mount(args: &[&str], at: &Path) {

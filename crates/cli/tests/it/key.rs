@@ -190,7 +190,7 @@ fn half_a_key_pair_is_not_left_on_a_full_disk() {
     isolated("key::half_a_key_pair_is_not_left_on_a_full_disk", || {
         let home = home();
         // Room for one page: the private key fits, the public one does not.
-        mount_memory(&home.path("keys"), 4);
+        let _disk = mount_memory(&home.path("keys"), 4);
         generate(&home, "--output keys/k").failed(3, "No space left on device");
         assert_eq!(home.list("keys"), [""; 0]);
     });

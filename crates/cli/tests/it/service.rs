@@ -11,7 +11,7 @@ use sealwright_store::Store;
 use sealwright_tlog::LogKey;
 
 use crate::home::{Home, Ran};
-use crate::isolated::{isolated, mount_memory, remount};
+use crate::isolated::{isolated, mount_memory};
 use crate::killed::{check_log, note, subject};
 use crate::server::Server;
 
@@ -120,16 +120,15 @@ fn what_is_not_usable_is_named() {
 fn a_read_only_data_directory_is_named() {
     isolated("service::a_read_only_data_directory_is_named", || {
         let home = Home::new();
-        let data = home.path("data");
-        mount_memory(&data, 4096);
+        let disk = mount_memory(&home.path("data"), 4096);
         Server::serve(&home, "data").stop();
         let before = home.list("data");
-        remount(&data, "ro");
+        disk.remount("ro");
         home.run(SERVE).failed(3, "cannot write to data");
         home.run("serve --data data/new --listen 127.0.0.1:0")
             .failed(3, "cannot write to data/new");
         assert_eq!(home.list("data"), before);
-        remount(&data, "rw");
+        disk.remount("rw");
         Server::serve(&home, "data").stop();
     });
 }
@@ -150,11 +149,10 @@ fn a_directory_without_permission_is_named() {
 fn a_full_disk_takes_nothing_and_loses_nothing() {
     isolated("service::a_full_disk_takes_nothing_and_loses_nothing", || {
         let home = Home::new();
-        let data = home.path("data");
-        mount_memory(&data, 16);
+        let disk = mount_memory(&home.path("data"), 16);
         home.run(SERVE).failed(3, "no space is left in data");
 
-        remount(&data, "size=1m");
+        disk.remount("size=1m");
         let service = Server::serve(&home, "data");
         let client = service.client();
         let key = KeyFile::generate(Curve::P256).unwrap();
@@ -191,7 +189,7 @@ fn a_full_disk_takes_nothing_and_loses_nothing() {
         };
         all_found(&service);
         // …and when there is space again, it goes on.
-        remount(&data, "size=8m");
+        disk.remount("size=8m");
         client.submit(&note(&key, acknowledged), key.public_key()).unwrap();
         assert!(check_log(&service).size > acknowledged as u64);
         service.kill();
