@@ -36,6 +36,9 @@ struct GenerateArgs {
     /// Curve.
     #[arg(long, value_enum, default_value_t = Algorithm::P256)]
     algorithm: Algorithm,
+    /// Write it even into a git work tree or a model directory: for keys that protect nothing.
+    #[arg(long)]
+    insecure_any_place: bool,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -74,7 +77,9 @@ fn generate(args: &GenerateArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     }
     let private = with_extension(&args.output, "key");
     let public = with_extension(&args.output, "pub");
-    refuse_unsafe_place(&files::parent(&private))?;
+    if !args.insecure_any_place {
+        refuse_unsafe_place(&files::parent(&private))?;
+    }
     for path in [&private, &public] {
         if std::fs::symlink_metadata(path).is_ok() {
             return Err(CliError::input(format!("{} already exists", path.display()))

@@ -146,3 +146,14 @@ fn killed_it_takes_its_servers_with_it() {
         std::thread::yield_now();
     }
 }
+
+/// Whoever tries it in a checkout keeps the result in the checkout.
+#[test]
+fn it_can_be_kept_in_a_git_work_tree() {
+    let home = Home::new();
+    home.write(".git/HEAD", "ref: refs/heads/main\n");
+    let place = home.path("kept");
+    let ran = Ran::of(&mut demo(&home, &["--keep", place.to_str().unwrap()])).succeeded();
+    assert!(ran.stdout.contains("As it should be"), "{}", ran.stdout);
+    assert!(place.join("model.sig").is_file());
+}

@@ -9,6 +9,10 @@ use serde_json::Value;
 
 use crate::error::CliError;
 
+/// What to do when the demo breaks down.
+pub(super) const HINT: &str =
+    "run it again with --keep DIR, and look at the log files and statements in DIR";
+
 /// Runs `sealwright` with the demo's directory as working directory.
 pub(super) struct Runner {
     binary: PathBuf,
@@ -32,8 +36,9 @@ pub(super) struct Server {
 
 impl Runner {
     pub(super) fn new(directory: &Path) -> Result<Self, CliError> {
-        let binary = std::env::current_exe()
-            .map_err(|error| CliError::environment(format!("cannot find this program: {error}")))?;
+        let binary = std::env::current_exe().map_err(|error| {
+            CliError::environment(format!("cannot find this program: {error}")).hint(HINT)
+        })?;
         Ok(Self { binary, directory: directory.to_owned() })
     }
 
@@ -46,6 +51,7 @@ impl Runner {
                 args.join(" "),
                 String::from_utf8_lossy(&output.stderr).trim()
             ))
+            .hint(HINT)
         })?;
         Ok(Answer { code: output.status.code().unwrap_or(-1), value })
     }
@@ -57,7 +63,7 @@ impl Runner {
             return Ok(value);
         }
         let message = value["error"]["message"].as_str().unwrap_or("no message");
-        Err(CliError::environment(format!("`sealwright {}`: {message}", args.join(" "))))
+        Err(CliError::environment(format!("`sealwright {}`: {message}", args.join(" "))).hint(HINT))
     }
 
     /// Starts a server and waits until it says on standard output that it is ready.
@@ -74,7 +80,8 @@ impl Runner {
             .spawn()
             .map_err(|error| start_error(args, &error))?;
         let stdout = child.stdout.take();
-        let mut output = BufReader::new(stdout.ok_or_else(|| CliError::environment("no pipe"))?);
+        let mut output =
+            BufReader::new(stdout.ok_or_else(|| CliError::environment("no pipe").hint(HINT))?);
         let mut line = String::new();
         let _ = output.read_line(&mut line);
         match serde_json::from_str(&line) {
@@ -83,7 +90,8 @@ impl Runner {
                 let _ = child.kill();
                 let _ = child.wait();
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
-                Err(CliError::environment(format!("`sealwright {}`: {said}", args.join(" "))))
+                Err(CliError::environment(format!("`sealwright {}`: {said}", args.join(" ")))
+                    .hint(HINT))
             }
         }
     }
@@ -110,4 +118,5 @@ impl Drop for Server {
 
 fn start_error(args: &[&str], error: &std::io::Error) -> CliError {
     CliError::environment(format!("cannot start `sealwright {}`: {error}", args.join(" ")))
+        .hint(HINT)
 }

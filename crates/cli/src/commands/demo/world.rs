@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sealwright_attest::{Timestamp, check_signature};
 use sealwright_manifest::Manifest;
 
-use super::process::{Runner, Server};
+use super::process::{HINT, Runner, Server};
 use super::{Story, example};
 use crate::clock;
 use crate::error::CliError;
@@ -148,6 +148,7 @@ impl World {
         if let Some(parent) = self.path(to).parent() {
             std::fs::create_dir_all(parent).map_err(|error| {
                 CliError::environment(format!("cannot create {}: {error}", parent.display()))
+                    .hint(HINT)
             })?;
         }
         example::unpack(&self.path(to))
@@ -176,15 +177,17 @@ pub(super) fn key_reference(who: &str) -> String {
 }
 
 fn make_keys(directory: &Path, runner: &Runner) -> Result<(), CliError> {
-    std::fs::create_dir(directory.join("keys"))
-        .map_err(|error| CliError::environment(format!("cannot create keys: {error}")))?;
+    std::fs::create_dir(directory.join("keys")).map_err(|error| {
+        CliError::environment(format!("cannot create keys: {error}")).hint(HINT)
+    })?;
     // One for all, and fresh for each demo: nothing here should look like a real secret.
     let passphrase = format!("demo-{}\n", std::process::id());
     let file = directory.join("keys/passphrase");
     files::write_new(&file, passphrase.as_bytes(), Access::Private)?;
     for who in PEOPLE.iter().map(|(who, _)| *who).chain(["owner"]) {
         let output = format!("keys/{who}");
-        let passphrase = ["--passphrase-file", "keys/passphrase"];
+        // `--keep` may name a place in a work tree, and these keys protect nothing.
+        let passphrase = ["--passphrase-file", "keys/passphrase", "--insecure-any-place"];
         runner.must(&[&["key", "generate", "--output", &output][..], &passphrase].concat())?;
     }
     Ok(())
@@ -227,6 +230,7 @@ fn bind_roles(directory: &Path, runner: &Runner, service: &str) -> Result<(), Cl
 fn post(url: &str, ca: &[u8], review: &Value) -> Result<Value, CliError> {
     let failed = |error: &dyn std::fmt::Display| {
         CliError::environment(format!("the admission controller did not answer: {error}"))
+            .hint(HINT)
     };
     let ca = ureq::tls::Certificate::from_pem(ca).map_err(|error| failed(&error))?;
     let tls = ureq::tls::TlsConfig::builder()
