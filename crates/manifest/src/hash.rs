@@ -83,8 +83,8 @@ impl Known {
         let Some(cache) = hashing.cache else { return nothing };
         let Some(state) = source.state() else { return nothing };
         let digests = cache.find(&state).and_then(|found| found.in_chunks(chunk_size, &state));
-        let keep = source.may_keep(&state, cache.now()).then_some(state);
-        Self { digests, keep }
+        let wanted = digests.is_none() && source.may_keep(&state, cache.now());
+        Self { digests, keep: wanted.then_some(state) }
     }
 }
 

@@ -5,17 +5,19 @@ use serde_json::json;
 
 use sealwright_attest::oms_statement;
 
+use crate::cache::CacheArgs;
 use crate::error::CliError;
 use crate::files;
 use crate::keyref::SigningKeyArgs;
-use crate::model::{self, ModelArgs};
+use crate::model::{self, Hashed, ModelArgs};
 use crate::output::{self, GOOD, STRONG, Ui};
 use crate::service::{KeyId, ServiceArgs, TrustArgs, make, read_bundle};
 
 /// Sign a model: an OpenSSF Model Signing v1.0 bundle over every file.
 ///
 /// The bundle is `model.sig` beside the model, unless --output says otherwise. With --service the
-/// signature is also logged, and the bundle carries the proof.
+/// signature is also logged, and the bundle carries the proof. Files that have not changed since they
+/// were last hashed are not read again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -25,6 +27,8 @@ pub(crate) struct Args {
     /// Where to write the bundle.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
@@ -41,7 +45,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     refuse_to_replace_a_model_file(&args.model, &path, inside.is_some())?;
     let options = args.model.options(inside.iter().cloned().collect())?;
     let signer = args.key.open(ui)?;
-    let manifest = model::hash(&args.model.path, &options)?;
+    let cache = args.cache.open();
+    let Hashed { value: manifest, cached } =
+        model::hash(&args.model.path, &options, cache.as_ref())?;
     let statement = oms_statement(&name, &manifest, &options.ignore_paths);
     let made = make(&statement, KeyId::Empty, signer.as_ref(), &args.service, root.as_ref(), path)?;
 
@@ -50,10 +56,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     value["ok"] = json!(true);
     value["model_digest"] = json!(digest);
     value["oms_root"] = json!(oms_root);
+    value["size"] = json!(manifest.total_size());
+    value["cached_size"] = json!(cached);
     let mut rows = vec![
         ("model digest", digest.to_string()),
         ("OMS root", oms_root.to_string()),
-        ("content", output::count(manifest.entries().len(), "file")),
+        ("content", model::content(manifest.entries().len(), manifest.total_size(), cached)),
     ];
     rows.extend(made.rows());
     ui.result(&value, &format!("{GOOD}signed{GOOD:#}\n{}", output::fields(&rows)));

@@ -3,6 +3,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use sealwright_manifest::Identity;
+
 use crate::error::CliError;
 use crate::files;
 use crate::model::ModelArgs;
@@ -60,7 +62,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut value = json!({"ok": true});
     let mut text = String::new();
-    let mut manifest = None;
+    let mut identity = None;
     if let Some(path) = args.bundle.as_ref().filter(|_| args.artifact) {
         let (value, text) = artifact::run(args, path, ui)?;
         ui.result(&value, &text);
@@ -70,11 +72,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         let signature = verify_signature(args, path, ui)?;
         signature.add_to(&mut value);
         text += &signature.to_text(args);
-        manifest = signature.comparison.manifest;
+        identity = signature.comparison.identity;
     }
     if value["ok"] == true && args.policy.is_given() {
-        let manifest = manifest.map_or_else(|| args.model.manifest(), Ok)?;
-        let verdict = policy::decide_model(args, &manifest)?;
+        let model_digest = match identity {
+            Some(identity) => identity.model_digest(),
+            None => args.model.identity()?.model_digest(),
+        };
+        let verdict = policy::decide_model(args, model_digest)?;
         value["ok"] = json!(verdict.allow);
         value["verdict"] = policy::verdict_value(&verdict)?;
         text += &policy::verdict_text(&verdict);
@@ -103,7 +108,7 @@ impl Signature {
     }
 
     fn add_to(&self, value: &mut Value) {
-        let Comparison { manifest, differences, unlisted, ignored, files } = &self.comparison;
+        let Comparison { identity, differences, unlisted, ignored, files, .. } = &self.comparison;
         value["ok"] = json!(self.is_accepted());
         value["predicate_type"] = json!(self.checked.statement.predicate_type);
         value["statement"] = json!(self.checked.digest);
@@ -113,23 +118,23 @@ impl Signature {
         value["ignored"] = json!(ignored);
         if differences.is_empty() {
             value["files"] = json!(files);
-            value["model_digest"] = json!(manifest.as_ref().map(|m| m.model_digest()));
-            value["oms_root"] = json!(manifest.as_ref().map(|m| m.oms_root()));
+            value["model_digest"] = json!(identity.as_ref().map(Identity::model_digest));
+            value["oms_root"] = json!(self.comparison.oms_root);
         }
     }
 
     fn to_text(&self, args: &Args) -> String {
-        let Comparison { manifest, differences, unlisted, ignored, files } = &self.comparison;
+        let Comparison { identity, differences, unlisted, ignored, files, .. } = &self.comparison;
         let verdict = match self.is_accepted() {
             true => format!("{GOOD}verified{GOOD:#}"),
             false => format!("{BAD}refused{BAD:#}"),
         };
         let mut rows = vec![("model", args.model.path.display().to_string())];
         let checked = format!("every byte of {}", output::count(*files, "file"));
-        match manifest {
-            Some(manifest) if differences.is_empty() => {
-                let size = output::size(manifest.total_size());
-                rows.push(("model digest", manifest.model_digest().to_string()));
+        match identity {
+            Some(identity) if differences.is_empty() => {
+                let size = output::size(identity.total_size());
+                rows.push(("model digest", identity.model_digest().to_string()));
                 rows.push(("checked", format!("{checked}, {size}")));
             }
             None if differences.is_empty() => rows.push(("checked", checked)),
