@@ -69,17 +69,16 @@ struct Job<'a> {
     first_unit: Vec<u64>,
     units: u64,
     next: AtomicU64,
-    /// Files of several parts that are being hashed.
-    open: OpenFiles<Open>,
+    /// Files of several parts that are being hashed; `None` for one that a cache knows.
+    open: OpenFiles<Option<Open>>,
     results: Results<FileIdentity>,
 }
 
-/// A file of several parts.
-enum Open {
-    /// Several threads hash it.
-    Hashing { source: Arc<Source>, merge: Mutex<Merge>, keep: Option<FileState> },
-    /// A cache knows it.
-    Cached,
+/// A file that several threads hash.
+struct Open {
+    source: Arc<Source>,
+    merge: Mutex<Merge>,
+    keep: Option<FileState>,
 }
 
 /// Takes the parts in whatever order they are done, and merges them in the order of the file.
@@ -166,14 +165,14 @@ impl<'a> Job<'a> {
             let known = Known::of(&source, self.hashing, self.chunk_size);
             if let Some(digests) = known.digests {
                 cached = Some(self.cached(&source, name, digests)?);
-                return Ok(Open::Cached);
+                return Ok(None);
             }
             let merger = SpanMerger::new(Engine::best(), size).keeping(self.chunk_size.level());
             let merge = Merge { merger: Some(merger), next: 0, waiting: BTreeMap::new() };
-            Ok(Open::Hashing { source, merge: Mutex::new(merge), keep: known.keep })
+            Ok(Some(Open { source, merge: Mutex::new(merge), keep: known.keep }))
         };
         let Some(open) = self.open.get(index, open)? else { return Ok(None) };
-        let Open::Hashing { source, merge, keep } = open.as_ref() else { return Ok(cached) };
+        let Some(Open { source, merge, keep }) = open.as_ref() else { return Ok(cached) };
 
         let ahead = part + 2 * pool::cores() as u64;
         source.read_ahead(ahead * PART.get(), PART);
