@@ -50,6 +50,15 @@ impl DigestAlgorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.to_string() == name)
     }
 
+    /// Its name in Sigstore's protobuf-specs.
+    pub(crate) fn proto_name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA2_256",
+            Self::Sha384 => "SHA2_384",
+            Self::Sha512 => "SHA2_512",
+        }
+    }
+
     /// By the name in Sigstore's protobuf-specs, such as `SHA2_256`.
     pub(crate) fn from_proto_name(name: &str) -> Option<Self> {
         match name {

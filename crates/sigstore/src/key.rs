@@ -111,6 +111,14 @@ impl Key {
         &self.spki
     }
 
+    /// Bits of an RSA modulus.
+    pub(crate) fn rsa_bits(&self) -> Option<usize> {
+        let key = RsaPublicKey::from_der(&self.point).ok()?;
+        let modulus = key.modulus.as_bytes();
+        let first = modulus.first()?;
+        Some(modulus.len() * 8 - usize::try_from(first.leading_zeros()).ok()?)
+    }
+
     /// The hash that goes with the key where nothing else is said (sigstore's algorithm registry);
     /// `None` if the algorithm signs messages themselves.
     pub(crate) fn default_hash(&self) -> Option<DigestAlgorithm> {

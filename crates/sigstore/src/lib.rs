@@ -28,6 +28,7 @@ mod identity;
 mod key;
 mod log;
 mod pem;
+mod rekor;
 mod sct;
 mod second;
 mod statement;
@@ -43,6 +44,7 @@ pub use error::{
 };
 pub use identity::{IdentityPolicy, InvalidPattern, Matcher};
 pub use key::ManagedKey;
+pub use rekor::{EntryRequest, EntryRequestError, MAX_ENTRY_REQUEST};
 pub use trust::Trust;
 pub use verify::{
     LoggedIn, Signer, SignerIdentity, Thresholds, TimeSource, VerifiedSigstore, VerifiedTime,
