@@ -52,4 +52,4 @@ pub use verify::{
     ExpectedIdentity, LogProblem, LogProof, Signed, SignerIdentity, Verified, VerifyError,
     check_certificate, check_signature, verify,
 };
-pub use x509::{CertificateError, CertificateTrust, CertifiedKey, PathProblem};
+pub use x509::{CertificateError, CertificateTrust, CertifiedKey, PathProblem, SigningCertificate};
