@@ -70,6 +70,11 @@ impl CliError {
         Self { message: format!("{context}: {}", self.message), ..self }
     }
 
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Says it, and gives the exit code.
     pub(crate) fn report(&self, ui: &Ui) -> ExitCode {
         if ui.is_json() {

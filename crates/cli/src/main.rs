@@ -11,6 +11,7 @@ mod model;
 mod output;
 mod policy;
 mod service;
+mod siblings;
 
 use std::process::ExitCode;
 

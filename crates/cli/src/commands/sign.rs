@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -6,15 +6,17 @@ use serde_json::json;
 use sealwright_attest::oms_statement;
 
 use crate::error::CliError;
-use crate::files;
 use crate::keyref::SigningKeyArgs;
 use crate::model::{self, ModelArgs};
 use crate::output::{self, GOOD, STRONG, Ui};
-use crate::service::{KeyId, ServiceArgs, TrustArgs, make, read_bundle};
+use crate::service::{KeyId, ServiceArgs, TrustArgs, seal};
 
+mod add;
 mod certificate;
+mod place;
 
 use certificate::{Certificate, CertificateArgs};
+use place::Place;
 
 /// Sign a model: an OpenSSF Model Signing v1.0 bundle over every file.
 ///
@@ -31,6 +33,10 @@ pub(crate) struct Args {
     /// Where to write the bundle.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Sign once more what the bundle at --output signs, and leave it as it is: the new bundle gets
+    /// the next free name beside it, model.2.sig, model.3.sig, …
+    #[arg(long)]
+    add: bool,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
@@ -42,19 +48,22 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let certificate = args.certificate.read()?;
     let root = args.trust.root()?;
     let name = args.model.name()?;
-    let path = args.output.clone().unwrap_or_else(|| args.model.beside("model.sig"));
-    files::check_writable(&path)?;
+    let output = args.output.clone().unwrap_or_else(|| args.model.beside("model.sig"));
     // A bundle inside the model must not be part of what it signs.
-    let inside = args.model.relative(&path);
-    refuse_to_replace_a_model_file(&args.model, &path, inside.is_some())?;
-    let options = args.model.options(inside.iter().cloned().collect())?;
+    let place = Place::open(&args.model, output, args.add)?;
+    let inside = place.inside.clone();
+    let options = args.model.options(place.left_out(&args.model))?;
     let signer = args.key.open(ui)?;
     let of_key = |signing| Certificate::of(signing, signer.public_key());
     let certificate = certificate.map(of_key).transpose()?;
     let keyid = certificate.as_ref().map_or(KeyId::Empty, |c| KeyId::Certificate(&c.signing));
+    place.check_signer(signer.public_key())?;
     let manifest = model::hash(&args.model.path, &options)?;
+    place.check_model(&args.model, &options, &manifest)?;
     let statement = oms_statement(&name, &manifest, &options.ignore_paths);
-    let made = make(&statement, keyid, signer.as_ref(), &args.service, root.as_ref(), path)?;
+    let sealed = seal(&statement, keyid, signer.as_ref(), &args.service, root.as_ref())?;
+    let path = place.write(&args.model, &options, &sealed.to_bytes())?;
+    let made = sealed.at(path);
 
     let (digest, oms_root) = (manifest.model_digest(), manifest.oms_root());
     let mut value = made.to_value();
@@ -81,18 +90,4 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Only an older bundle may be replaced in a model.
-fn refuse_to_replace_a_model_file(
-    model: &ModelArgs,
-    path: &Path,
-    inside: bool,
-) -> Result<(), CliError> {
-    if !(inside || model.is_at(path)) || !path.exists() || read_bundle(path).is_ok() {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(CliError::input(format!("refusing to replace {path}, a file of the model, by a bundle"))
-        .hint("choose another --output"))
 }

@@ -26,6 +26,7 @@ mod policy;
 mod server;
 mod service;
 mod sign;
+mod signatures;
 mod team;
 mod terminal;
 mod verify;

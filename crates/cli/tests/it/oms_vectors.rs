@@ -248,6 +248,11 @@ fn keyless_bundles_need_their_identity_and_issuer() {
         let (identity, issuer) = (&any["signer"]["identity"], &any["signer"]["issuer"]);
         let (identity, issuer) = (identity.as_str().unwrap(), issuer.as_str().unwrap());
         verify(&["--identity", identity, "--issuer", issuer]).succeeded();
+        let others = ["--identity", "other@example.com", "--issuer", issuer, "--identity"];
+        verify(&[&others[..], &[identity]].concat()).succeeded();
+        let twice = ["--require", "2", "--bundle", bundle.to_str().unwrap()];
+        let ran = verify(&[&others[..], &[identity], &twice].concat());
+        assert_eq!((ran.code, ran.json()["counted"].as_u64()), (Some(1), Some(1)), "{release}");
         for (identity, issuer) in [("other@example.com", issuer), (identity, "https://example.com")]
         {
             let ran = verify(&["--identity", identity, "--issuer", issuer]);

@@ -7,9 +7,9 @@ use sealwright_attest::{OmsHashing, OmsPredicate, predicate};
 use sealwright_manifest::{Difference, GIT_PATHS, Manifest, ManifestError, Resources, WalkOptions};
 
 use crate::commands::verify::Args;
+use crate::commands::verify::hashes::Hashes;
 use crate::commands::verify::signer::Checked;
 use crate::error::CliError;
-use crate::model;
 
 /// How the model compares.
 pub(super) struct Comparison {
@@ -31,11 +31,12 @@ pub(super) fn compare(
     args: &Args,
     bundle: &Path,
     checked: &Checked,
+    hashes: &mut Hashes,
 ) -> Result<Comparison, CliError> {
     let found = &checked.statement.predicate_type;
     // A rejection is a valid statement about the model too: only what was asked for is accepted.
     let compared = match (&args.predicate_type, &checked.oms) {
-        (None, Some(oms)) => compare_oms(args, bundle, oms),
+        (None, Some(oms)) => compare_oms(args, bundle, oms, hashes),
         (None, None) => {
             let found = format!("the bundle is no signature over files but a {found} statement");
             Ok(refused_for(vec![found]))
@@ -43,7 +44,7 @@ pub(super) fn compare(
         (Some(wanted), _) if predicate::resolve_type(wanted) != found => {
             Ok(refused_for(vec![format!("the statement is of type {found}")]))
         }
-        (Some(_), _) => compare_identity(args, bundle, checked),
+        (Some(_), _) => compare_identity(args, bundle, checked, hashes),
     };
     compared.or_else(|failure| match failure {
         Failure::Model(error) => refuse_or_fail(error, checked.oms.as_ref()),
@@ -62,7 +63,12 @@ impl From<ManifestError> for Failure {
     }
 }
 
-fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Comparison, Failure> {
+fn compare_oms(
+    args: &Args,
+    bundle: &Path,
+    oms: &OmsPredicate,
+    hashes: &mut Hashes,
+) -> Result<Comparison, Failure> {
     let signed_options = oms.walk_options();
     let mut ignored: Vec<String> = args.model.relative(bundle).into_iter().collect();
     ignored.extend(signed_options.ignore_paths);
@@ -73,7 +79,7 @@ fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Compari
     let path = &args.model.path;
     let (manifest, found, unlisted) = match oms.hashing() {
         OmsHashing::Manifest => {
-            let manifest = model::hash(path, &options)?;
+            let manifest = hashes.manifest(path, &options)?;
             let differences = oms.compare(&manifest, single.as_deref());
             (Some(manifest), differences, Vec::new())
         }
@@ -83,7 +89,7 @@ fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Compari
                                --ignore-unsigned-files cannot be combined with it";
                 return Ok(refused_for(vec![refused.to_owned()]));
             }
-            let resources = model::hash_resources(path, &options, serialization, limit)?;
+            let resources = hashes.resources(path, &options, serialization, limit)?;
             let differences = oms.compare_resources(&resources, single.as_deref());
             (None, differences, resources.unlisted)
         }
@@ -116,10 +122,15 @@ fn judge(
 }
 
 /// Any other statement: the model digest must be one of its subjects.
-fn compare_identity(args: &Args, bundle: &Path, checked: &Checked) -> Result<Comparison, Failure> {
+fn compare_identity(
+    args: &Args,
+    bundle: &Path,
+    checked: &Checked,
+    hashes: &mut Hashes,
+) -> Result<Comparison, Failure> {
     let ignored = args.model.relative(bundle).into_iter().collect();
     let options = args.model.options(ignored).map_err(Failure::Usage)?;
-    let manifest = model::hash(&args.model.path, &options)?;
+    let manifest = hashes.manifest(&args.model.path, &options)?;
     if !checked.statement.is_about(&manifest.model_digest().to_string()) {
         let other = "the statement is about another model digest".to_owned();
         return Ok(refused_for(vec![other]));
