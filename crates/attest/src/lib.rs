@@ -40,7 +40,8 @@ pub use envelope::{Envelope, IN_TOTO_PAYLOAD_TYPE, pae};
 pub use json::{JsonError, from_value, parse_strict};
 pub use key::{Curve, KeyError, PublicKey};
 pub use oms::{
-    OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsHashing, OmsPredicate, oms_statement,
+    OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsForm, OmsHashing, OmsPredicate,
+    oms_statement, oms_statement_as,
 };
 pub use rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
 pub use roles::{Principal, RoleBinding, RoleBindingError, RoleGrant};

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_attest::oms_statement;
+use sealwright_attest::{OmsForm, oms_statement_as};
 
 use crate::error::CliError;
 use crate::keyref::SigningKeyArgs;
@@ -37,10 +37,24 @@ pub(crate) struct Args {
     /// the next free name beside it, model.2.sig, model.3.sig, …
     #[arg(long)]
     add: bool,
+    /// Write the bundle so that this tool reads it too; only for a model that is one file is there a
+    /// difference.
+    #[arg(long, value_name = "TOOL")]
+    compat: Option<Compat>,
+    /// Sign the top-level .git, .gitignore, .gitattributes and .github as well.
+    #[arg(long)]
+    no_ignore_git_paths: bool,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
     trust: TrustArgs,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Compat {
+    /// The reference implementation up to 1.1.1 and Red Hat's rh-model-signing, which look for one
+    /// file under the name "." and not, as the specification says, under its own.
+    ModelSigning,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -52,7 +66,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     // A bundle inside the model must not be part of what it signs.
     let place = Place::open(&args.model, output, args.add)?;
     let inside = place.inside.clone();
-    let options = args.model.options(place.left_out(&args.model))?;
+    let mut options = args.model.options(place.left_out(&args.model))?;
+    options.ignore_git_paths = !args.no_ignore_git_paths;
     let signer = args.key.open(ui)?;
     let of_key = |signing| Certificate::of(signing, signer.public_key());
     let certificate = certificate.map(of_key).transpose()?;
@@ -60,7 +75,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     place.check_signer(signer.public_key())?;
     let manifest = model::hash(&args.model.path, &options)?;
     place.check_model(&args.model, &options, &manifest)?;
-    let statement = oms_statement(&name, &manifest, &options.ignore_paths);
+    let form = OmsForm {
+        with_git_paths: args.no_ignore_git_paths,
+        file_as_dot: args.compat.is_some() && args.model.path.is_file(),
+    };
+    let statement = oms_statement_as(&name, &manifest, &options.ignore_paths, form);
     let sealed = seal(&statement, keyid, signer.as_ref(), &args.service, root.as_ref())?;
     let path = place.write(&args.model, &options, &sealed.to_bytes())?;
     let made = sealed.at(path);

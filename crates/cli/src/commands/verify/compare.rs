@@ -74,7 +74,7 @@ fn compare_oms(
     ignored.extend(signed_options.ignore_paths);
     let mut options = args.model.options(ignored).map_err(Failure::Usage)?;
     options.symlinks = signed_options.symlinks;
-    options.ignore_git_paths = !args.no_ignore_git_paths;
+    options.ignore_git_paths = signed_options.ignore_git_paths && !args.no_ignore_git_paths;
     let single = single_file(args);
     let path = &args.model.path;
     let (manifest, found, unlisted) = match oms.hashing() {
