@@ -4,7 +4,8 @@
 //! (files and shards; SHA-256, BLAKE2b, BLAKE3; recorded link policy), and the `Digests/v0.1` form of
 //! model-signing 0.2. Our writer adds `size` and `fsverity` to each resource, which readers must
 //! ignore (OMS v1.0 §6.4.2); with them the signature covers the model digest too, so that it can be
-//! found and judged by identity without the model at hand.
+//! found and judged by identity without the model at hand. Large files have `chunks` as well: the
+//! hashes of one inner level of their trees, by which a difference is located.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -13,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256 as Hasher};
 
 use sealwright_manifest::{
-    Difference, Entry, GIT_PATHS, HashAlgorithm, Manifest, Resources, Serialization, Sha256,
-    SymlinkPolicy, WalkOptions, check_name, differences,
+    ChunkSize, Chunks, Difference, Entry, GIT_PATHS, HashAlgorithm, Identity, Manifest, Resources,
+    Serialization, Sha256, SymlinkPolicy, WalkOptions, check_name, differences,
 };
 
 use crate::statement::{Statement, Subject};
@@ -35,6 +36,7 @@ pub struct OmsPredicate {
     serialization: Serialization,
     symlinks: SymlinkPolicy,
     ignore_paths: Vec<String>,
+    root: Option<Sha256>,
     /// What the extra members describe, in signatures that Sealwright made.
     manifest: Option<Manifest>,
 }
@@ -126,12 +128,19 @@ pub fn oms_statement_as(
     let resources: Vec<_> = manifest
         .entries()
         .iter()
-        .map(|Entry { name, size, sha256, fsverity }| {
+        .map(|Entry { name, size, sha256, fsverity, chunks }| {
             let name = if form.file_as_dot { "." } else { name };
-            serde_json::json!({
+            let mut resource = serde_json::json!({
                 "name": name, "algorithm": "sha256", "digest": sha256,
                 "size": size, "fsverity": fsverity,
-            })
+            });
+            if let Some(chunks) = chunks {
+                let hashes = chunks.hashes().iter().copied().map(Sha256::from_bytes);
+                resource["chunks"] = serde_json::json!({
+                    "size": chunks.size().bytes(), "fsverity": hashes.collect::<Vec<_>>(),
+                });
+            }
+            resource
         })
         .collect();
     Statement {
@@ -144,6 +153,12 @@ pub fn oms_statement_as(
 /// What a verifier has to hash, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OmsHashing {
+    /// Tree digests, which signatures of ours cover: [`sealwright_manifest::identify_model`] with
+    /// chunks of this size. Compare with [`OmsPredicate::compare_identity`].
+    Identity {
+        /// The size of the signed chunks, if there are any.
+        chunk_size: Option<ChunkSize>,
+    },
     /// Plain SHA-256 of whole files: [`sealwright_manifest::digest_model`] gives it, together with
     /// the model digest. Compare with [`OmsPredicate::compare`].
     Manifest,
@@ -176,9 +191,10 @@ impl OmsPredicate {
         [OMS_PREDICATE_TYPE, OMS_DIGESTS_TYPE].contains(&predicate_type)
     }
 
-    /// Method and hash of the signature.
-    pub fn serialization(&self) -> Serialization {
-        self.serialization
+    /// The root digest that the signature has as subject, recomputed from its resources; `None` for
+    /// the form of model-signing 0.2, which has none.
+    pub fn root(&self) -> Option<Sha256> {
+        self.root
     }
 
     /// What to compute of the model for a comparison.
@@ -187,9 +203,13 @@ impl OmsPredicate {
         let is_plain = algorithm == HashAlgorithm::Sha256
             && shard_size.is_none()
             && self.symlinks == SymlinkPolicy::Refuse;
-        match is_plain {
-            true => OmsHashing::Manifest,
-            false => OmsHashing::Resources {
+        match (&self.manifest, is_plain) {
+            (Some(manifest), true) => {
+                let chunks = manifest.entries().iter().find_map(|entry| entry.chunks.as_ref());
+                OmsHashing::Identity { chunk_size: chunks.map(Chunks::size) }
+            }
+            (None, true) => OmsHashing::Manifest,
+            (_, false) => OmsHashing::Resources {
                 serialization: self.serialization,
                 limit: self.resources.len().saturating_add(sealwright_manifest::MAX_FILES),
             },
@@ -248,13 +268,20 @@ impl OmsPredicate {
         // The tree digests are signed too. With equal SHA-256 they can only differ if the signer
         // recorded something else than the file's own. Files that were added say nothing of them.
         let is_addition = |difference: &Difference| matches!(difference, Difference::Added(_));
-        let all_there = result.iter().all(is_addition);
-        if let Some(signed) = self.manifest.as_ref().filter(|_| all_there) {
-            let differs = |entry: &&Entry| actual.entry(&entry.name) != Some(*entry);
-            let names = signed.entries().iter().filter(differs).map(|entry| entry.name.clone());
-            result.extend(names.map(Difference::Changed));
+        if let Some(signed) = self.manifest.as_ref().filter(|_| result.iter().all(is_addition)) {
+            let trees = signed.identity().differences(&actual.identity());
+            result.extend(trees.into_iter().filter(|difference| !is_addition(difference)));
         }
         result
+    }
+
+    /// The same by the tree digests alone, for a signature of ours: where [`OmsPredicate::hashing`]
+    /// says [`OmsHashing::Identity`]. A signature without them matches no model.
+    pub fn compare_identity(&self, actual: &Identity) -> Vec<Difference> {
+        match &self.manifest {
+            Some(signed) => signed.identity().differences(actual),
+            None => self.resources.keys().cloned().map(Difference::Missing).collect(),
+        }
     }
 
     /// The same for resources of any kind.

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use sealwright_attest::{
     Bundle, Curve, HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, KeyFile, LogEntry,
-    OMS_PREDICATE_TYPE, PublicKey, RoleBinding, RoleBindingError, Signer, Statement, Subject,
-    Timestamp, TransparencyLog, TrustedRoot, VerificationMaterial, VerifyError, check_signature,
-    hashedrekord_body, model_subjects, oms_statement, predicate, sign, verify,
+    OMS_PREDICATE_TYPE, OmsPredicate, PublicKey, RoleBinding, RoleBindingError, Signer, Statement,
+    Subject, Timestamp, TransparencyLog, TrustedRoot, VerificationMaterial, VerifyError,
+    check_signature, hashedrekord_body, model_subjects, oms_statement, predicate, sign, verify,
 };
-use sealwright_manifest::{Difference, Manifest, Sha256, WalkOptions, digest_model};
+use sealwright_manifest::{Difference, Hashing, Manifest, Sha256, WalkOptions, digest_model};
 use sealwright_tlog::{
     Checkpoint, Hash, InclusionProof, LogKey, leaf_hash, stored_hashes_for_leaf, tree_hash,
 };
@@ -330,7 +330,8 @@ fn toy_model() -> (tempfile::TempDir, Manifest) {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("config.json"), "{}").unwrap();
     fs::write(directory.path().join("weights.bin"), [1, 2, 3]).unwrap();
-    let manifest = digest_model(directory.path(), &WalkOptions::default(), &|_| {}).unwrap();
+    let manifest =
+        digest_model(directory.path(), &WalkOptions::default(), &Hashing::default()).unwrap();
     (directory, manifest)
 }
 
@@ -348,8 +349,57 @@ fn an_oms_signature_covers_the_model_digest() {
     assert_eq!(oms.compare(&manifest, None), []);
 
     fs::write(directory.path().join("weights.bin"), [1, 2, 2]).unwrap();
-    let changed = digest_model(directory.path(), &oms.walk_options(), &|_| {}).unwrap();
+    let changed = digest_model(directory.path(), &oms.walk_options(), &Hashing::default()).unwrap();
     assert_eq!(oms.compare(&changed, None), [Difference::Changed("weights.bin".into())]);
+    assert_eq!(oms.compare_identity(&manifest.identity()), []);
+    assert_eq!(
+        oms.compare_identity(&changed.identity()),
+        [Difference::Changed("weights.bin".into())]
+    );
+}
+
+#[test]
+fn chunks_are_signed_and_forged_ones_are_not_believed() {
+    let (directory, _) = toy_model();
+    let weights = directory.path().join("weights.bin");
+    fs::write(&weights, vec![7; 3 << 20]).unwrap();
+    let digest = |options: &WalkOptions| {
+        digest_model(directory.path(), options, &Hashing::default()).unwrap()
+    };
+    let manifest = digest(&WalkOptions::default());
+    let key = KeyFile::generate(Curve::P256).unwrap();
+    let statement = oms_statement("toy", &manifest, &[]);
+    let signed = |statement: &Statement| {
+        let bundle = sign(statement.to_payload(), &key, "").unwrap();
+        check_signature(&bundle, key.public_key()).unwrap().oms().unwrap().clone()
+    };
+    let oms = signed(&statement);
+    assert_eq!(oms.manifest(), Some(&manifest));
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes[1 << 20] = 8;
+    fs::write(&weights, bytes).unwrap();
+    let changed = digest(&WalkOptions::default());
+    let told = |oms: &OmsPredicate| -> Vec<String> {
+        oms.compare_identity(&changed.identity()).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(told(&oms), ["changed: weights.bin: chunk 3 of 6 differs"]);
+    let by_plain_digest: Vec<_> =
+        oms.compare(&changed, None).iter().map(ToString::to_string).collect();
+    assert_eq!(by_plain_digest, ["changed: weights.bin"]);
+
+    let forged = |change: fn(&mut Value)| {
+        let mut statement = statement.clone();
+        change(&mut statement.predicate["resources"][1]["chunks"]);
+        let oms = signed(&statement);
+        assert_eq!(oms.model_digest(), Some(manifest.model_digest()));
+        assert_eq!(told(&oms), ["changed: weights.bin"]);
+    };
+    forged(|chunks| chunks["fsverity"][2] = Sha256::of(b"").to_string().into());
+    forged(|chunks| drop(chunks["fsverity"].as_array_mut().unwrap().pop()));
+    forged(|chunks| chunks["size"] = (64 << 20).into());
+    forged(|chunks| chunks["size"] = 1000.into());
+    forged(|chunks| *chunks = Value::Null);
+    forged(|chunks| *chunks = "everything".into());
 }
 
 #[test]

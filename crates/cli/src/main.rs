@@ -1,6 +1,7 @@
 //! `sealwright`: prove that the model you run is the model you approved.
 
 mod args;
+mod cache;
 mod clock;
 mod commands;
 mod daemon;

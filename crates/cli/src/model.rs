@@ -1,15 +1,19 @@
 //! MODEL on the command line: a directory or one file.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use sealwright_manifest::{
-    Manifest, ManifestError, Resources, Serialization, WalkOptions, digest_model, resource_digests,
+    ChunkSize, DigestCache, Hashing, Identity, Manifest, ManifestError, Progress, Resources,
+    Serialization, WalkOptions, digest_model, identify_model, resource_digests,
 };
 
+use crate::cache::FileCache;
 use crate::error::CliError;
+use crate::output;
 
 /// A model, and what of it to leave out.
 #[derive(Debug, clap::Args)]
@@ -37,7 +41,12 @@ impl ModelArgs {
 
     /// Walks and hashes the model, with a progress bar on a terminal.
     pub(crate) fn manifest(&self) -> Result<Manifest, CliError> {
-        Ok(hash(&self.path, &self.options(Vec::new())?)?)
+        Ok(hash(&self.path, &self.options(Vec::new())?, None)?.value)
+    }
+
+    /// The same without the plain digests, in less time.
+    pub(crate) fn identity(&self) -> Result<Identity, CliError> {
+        Ok(identify(&self.path, &self.options(Vec::new())?, None, None)?.value)
     }
 
     /// What to leave out: `more` and what the user said.
@@ -85,9 +94,30 @@ impl ModelArgs {
     }
 }
 
-/// Walks and hashes a model, with a progress bar when standard error is a terminal.
-pub(crate) fn hash(path: &Path, options: &WalkOptions) -> Result<Manifest, ManifestError> {
-    with_progress(|progress| digest_model(path, options, progress))
+/// What hashing gave, and how many bytes did not have to be read for it.
+pub(crate) struct Hashed<T> {
+    pub(crate) value: T,
+    pub(crate) cached: u64,
+}
+
+/// Walks and hashes a model, with a progress bar when standard error is a terminal. Only files that
+/// `cache` does not know are read.
+pub(crate) fn hash(
+    path: &Path,
+    options: &WalkOptions,
+    cache: Option<&FileCache>,
+) -> Result<Hashed<Manifest>, ManifestError> {
+    with_progress(cache, None, |hashing| digest_model(path, options, hashing))
+}
+
+/// The same for the tree digests alone, in chunks of that size.
+pub(crate) fn identify(
+    path: &Path,
+    options: &WalkOptions,
+    cache: Option<&FileCache>,
+    chunk_size: Option<ChunkSize>,
+) -> Result<Hashed<Identity>, ManifestError> {
+    with_progress(cache, chunk_size, |hashing| identify_model(path, options, hashing))
 }
 
 /// The same for resources of any kind.
@@ -97,18 +127,49 @@ pub(crate) fn hash_resources(
     serialization: Serialization,
     limit: usize,
 ) -> Result<Resources, ManifestError> {
-    with_progress(|progress| resource_digests(path, options, serialization, None, limit, progress))
+    let hashed = with_progress(None, None, |hashing| {
+        resource_digests(path, options, serialization, None, limit, hashing)
+    });
+    Ok(hashed?.value)
 }
 
-fn with_progress<T>(work: impl FnOnce(&(dyn Fn(u64) + Sync)) -> T) -> T {
-    // The total is not known before the walk; bytes and speed are what can be said honestly.
-    let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} hashing  {bytes}  {binary_bytes_per_sec}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let result = work(&|bytes| bar.inc(bytes));
+fn with_progress<T>(
+    cache: Option<&FileCache>,
+    chunk_size: Option<ChunkSize>,
+    work: impl FnOnce(&Hashing<'_>) -> Result<T, ManifestError>,
+) -> Result<Hashed<T>, ManifestError> {
+    let bar = ProgressBar::no_length();
+    let template = "hashing {bar:24} {binary_bytes} of {binary_total_bytes}, \
+                    {binary_bytes_per_sec}, {eta} left";
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let cached = AtomicU64::new(0);
+    let progress = |progress| match progress {
+        Progress::Listed { bytes, .. } => {
+            bar.set_length(bytes);
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Progress::Hashed(bytes) => bar.inc(bytes),
+        Progress::Cached(bytes) => {
+            cached.fetch_add(bytes, Ordering::Relaxed);
+            // Nothing was read: neither rate nor time left may count it.
+            bar.dec_length(bytes);
+        }
+    };
+    let cache = cache.map(|cache| cache as &dyn DigestCache);
+    let result = work(&Hashing { progress: &progress, cache, chunk_size });
     bar.finish_and_clear();
-    result
+    Ok(Hashed { value: result?, cached: cached.into_inner() })
+}
+
+/// What was hashed, in words.
+pub(crate) fn content(files: usize, bytes: u64, cached: u64) -> String {
+    let all = format!("{}, {}", output::count(files, "file"), output::size(bytes));
+    match cached {
+        0 => all,
+        cached => format!("{all} ({} unchanged, not read again)", output::size(cached)),
+    }
 }
 
 /// `./a//b/` and `a/b` are the same to whoever types them. A path that cannot lie in the model would

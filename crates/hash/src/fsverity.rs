@@ -29,6 +29,14 @@ impl FsVerityHasher {
         Self { size: 0, blocks: Blocks::new(), tree: Tree::new(engine) }
     }
 
+    /// Keeps the hashes of one level of the tree for [`FsVerityHasher::finish_with_level`]. A hash of
+    /// level `n` covers `BLOCK_SIZE * 128^n` bytes; level 1 is [`crate::SPAN_SIZE`].
+    #[must_use]
+    pub const fn keeping(mut self, level: u32) -> Self {
+        self.tree.kept_level = Some(level as usize);
+        self
+    }
+
     /// Takes the next bytes of the file.
     pub fn update(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
@@ -54,11 +62,18 @@ impl FsVerityHasher {
     }
 
     /// The digest: SHA-256 of the fs-verity descriptor of all bytes given so far.
-    pub fn finish(mut self) -> Digest {
+    pub fn finish(self) -> Digest {
+        self.finish_with_level().0
+    }
+
+    /// The digest, and the hashes of the level that is kept, in the order of the file.
+    pub fn finish_with_level(mut self) -> (Digest, Vec<Digest>) {
         if let Some(last) = self.blocks.last() {
             self.tree.add(0, &[last]);
         }
-        descriptor_digest(self.tree.engine, self.size, &self.tree.root())
+        let engine = self.tree.engine;
+        let (root, kept) = self.tree.root();
+        (descriptor_digest(engine, self.size, &root), kept)
     }
 }
 
@@ -126,11 +141,14 @@ pub(crate) fn zero_padded(bytes: &[u8]) -> Block {
 pub(crate) struct Tree {
     engine: Engine,
     levels: Vec<Vec<Digest>>,
+    /// The level whose hashes are not forgotten.
+    pub(crate) kept_level: Option<usize>,
+    kept: Vec<Digest>,
 }
 
 impl Tree {
     pub(crate) const fn new(engine: Engine) -> Self {
-        Self { engine, levels: Vec::new() }
+        Self { engine, levels: Vec::new(), kept_level: None, kept: Vec::new() }
     }
 
     pub(crate) const fn engine(&self) -> Engine {
@@ -157,6 +175,7 @@ impl Tree {
             if let Some(out) = self.level(level).get_mut(before..) {
                 hash(engine, blocks, out);
             }
+            self.keep(level, before);
             self.settle(level);
         }
     }
@@ -164,8 +183,19 @@ impl Tree {
     /// Adds hashes to the lowest level.
     pub(crate) fn add_hashes(&mut self, hashes: &[Digest]) {
         for hashes in hashes.chunks(BATCH) {
+            let before = self.level(0).len();
             self.level(0).extend_from_slice(hashes);
+            self.keep(0, before);
             self.settle(0);
+        }
+    }
+
+    /// Keeps the hashes of a level from `before` on, if it is the one to be kept.
+    fn keep(&mut self, level: usize, before: usize) {
+        if self.kept_level == Some(level)
+            && let Some(new) = self.levels.get(level).and_then(|hashes| hashes.get(before..))
+        {
+            self.kept.extend_from_slice(new);
         }
     }
 
@@ -189,14 +219,15 @@ impl Tree {
         &mut self.levels[level]
     }
 
-    /// The tree ends at the first level that is one hash; the root of an empty file is zero.
-    pub(crate) fn root(mut self) -> Digest {
+    /// The root, and the hashes of the kept level. The tree ends at the first level that is one hash;
+    /// the root of an empty file is zero.
+    pub(crate) fn root(mut self) -> (Digest, Vec<Digest>) {
         for level in 0.. {
             let hashes = mem::take(self.level(level));
             let is_top = self.levels.iter().skip(level + 1).all(Vec::is_empty);
             match hashes.as_slice() {
                 [] if is_top => break,
-                [root] if is_top => return *root,
+                [root] if is_top => return (*root, self.kept),
                 hashes => {
                     let (blocks, rest) = hashes.as_flattened().as_chunks();
                     self.add(level + 1, blocks);
@@ -206,7 +237,7 @@ impl Tree {
                 }
             }
         }
-        [0; 32]
+        ([0; 32], self.kept)
     }
 }
 

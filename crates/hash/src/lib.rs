@@ -11,10 +11,9 @@
 //! threads build the tree of one file, and [`Sha256::update_with_blocks`] gives a stream and the
 //! blocks of the same bytes in one pass.
 //!
-//! An [`Engine`] is what the processor offers, found out once. This is the only crate of the
-//! workspace with `unsafe` code: calls of functions that need an instruction set, behind values that
-//! exist only where it does, and loads and stores of vectors from and to arrays of their size.
-//! Nothing here allocates for each block, does I/O, or panics.
+//! An [`Engine`] is what the processor offers, found out once. `unsafe` are calls of functions that
+//! need an instruction set, behind values that exist only where it does, and loads and stores of
+//! vectors from and to arrays of their size. Nothing here allocates for each block, does I/O, or panics.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

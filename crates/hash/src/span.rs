@@ -63,34 +63,65 @@ fn append(engine: Engine, hashes: &mut Vec<Digest>, blocks: &[Block]) {
     }
 }
 
-/// Makes the fs-verity digest of a file of more than one block from the hashes of its spans.
+/// Makes the fs-verity digest of a file from the hashes of one inner level of its tree.
 #[derive(Debug, Clone)]
 pub struct SpanMerger {
     size: u64,
-    spans: u64,
+    level: u32,
+    count: u64,
     tree: Tree,
 }
 
 impl SpanMerger {
-    /// For a file of `size` bytes.
+    /// For a file of `size` bytes, from the hashes of its spans.
     pub const fn new(engine: Engine, size: u64) -> Self {
-        Self { size, spans: 0, tree: Tree::new(engine) }
+        Self::from_level(engine, size, 1)
     }
 
-    /// Takes the hashes of the next spans, in the order of the file.
-    pub fn push(&mut self, spans: &[Digest]) {
-        self.spans += spans.len() as u64;
-        self.tree.add_hashes(spans);
+    /// For a file of `size` bytes, from the hashes of `level`, at least 1: each covers
+    /// `BLOCK_SIZE * 128^level` bytes.
+    pub const fn from_level(engine: Engine, size: u64, level: u32) -> Self {
+        Self { size, level, count: 0, tree: Tree::new(engine) }
+    }
+
+    /// Keeps the hashes of one level, this or a higher one, for [`SpanMerger::finish_with_level`].
+    #[must_use]
+    pub const fn keeping(mut self, level: u32) -> Self {
+        self.tree.kept_level = match level.checked_sub(self.level) {
+            Some(level) => Some(level as usize),
+            None => None,
+        };
+        self
+    }
+
+    /// Takes the next hashes, in the order of the file.
+    pub fn push(&mut self, hashes: &[Digest]) {
+        self.count += hashes.len() as u64;
+        self.tree.add_hashes(hashes);
     }
 
     /// The fs-verity digest, equal to what [`crate::FsVerityHasher`] gives for the same bytes.
     ///
-    /// `None` if the spans are not as many as the file's size needs, or if the file has at most one
-    /// block: the tree of such a file has no second level.
+    /// `None` if the hashes are not as many as the file's size needs, or if the tree of a file of
+    /// that size has no such level: that of one block has none above its leaf.
     pub fn finish(self) -> Option<Digest> {
-        let needed = self.size.div_ceil(SPAN_SIZE as u64);
-        let engine = self.tree.engine();
-        (self.size > BLOCK_SIZE as u64 && self.spans == needed)
-            .then(|| descriptor_digest(engine, self.size, &self.tree.root()))
+        Some(self.finish_with_level()?.0)
     }
+
+    /// The same, and the hashes of the level that is kept.
+    pub fn finish_with_level(self) -> Option<(Digest, Vec<Digest>)> {
+        let below = covered(self.level.checked_sub(1)?)?;
+        let needed = self.size.div_ceil(covered(self.level)?);
+        if self.size <= below || self.count != needed {
+            return None;
+        }
+        let engine = self.tree.engine();
+        let (root, kept) = self.tree.root();
+        Some((descriptor_digest(engine, self.size, &root), kept))
+    }
+}
+
+/// Bytes of a file under one hash of a level.
+fn covered(level: u32) -> Option<u64> {
+    (HASHES as u64).checked_pow(level)?.checked_mul(BLOCK_SIZE as u64)
 }

@@ -189,6 +189,32 @@ fn merge(engine: Engine, data: &[u8], part: usize) -> Option<Digest> {
 }
 
 #[test]
+fn every_level_that_is_kept_leads_to_the_digest() {
+    let engine = Engine::best();
+    let span = vec![7_u8; SPAN_SIZE];
+    for (spans, rest) in [(1, 0), (1, 1), (2, 4096), (127, 5), (128, 0), (128, 1), (300, 4097)] {
+        let size = (spans * SPAN_SIZE + rest) as u64;
+        let kept = |level| {
+            let mut tree = FsVerityHasher::new(engine).keeping(level);
+            (0..spans).for_each(|_| tree.update(&span));
+            tree.update(&span[..rest]);
+            tree.finish_with_level()
+        };
+        for level in [1, 2, 3] {
+            let (digest, hashes) = kept(level);
+            let mut merger = SpanMerger::from_level(engine, size, level).keeping(3);
+            merger.push(&hashes);
+            match merger.finish_with_level() {
+                Some((merged, top)) => {
+                    assert_eq!((merged, top), (digest, kept(3).1), "level {level} of {size}");
+                }
+                None => assert!(level > 1 && hashes.is_empty(), "level {level} of {size}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_merger_wants_all_spans() {
     let engine = Engine::best();
     let data = bytes(2 * SPAN_SIZE + 1, 7);

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 
 use sealwright_manifest::{
-    HashAlgorithm, MAX_FILES, Serialization, WalkOptions, digest_model, identify_model,
+    HashAlgorithm, Hashing, MAX_FILES, Serialization, WalkOptions, digest_model, identify_model,
     resource_digests,
 };
 
@@ -18,12 +18,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [way, model] = arguments.as_slice() else { return Err("two arguments".into()) };
     let (model, options) = (Path::new(model), WalkOptions::default());
     let digest = match way.as_str() {
-        "identity" => identify_model(model, &options, &|_| {})?.model_digest(),
-        "manifest" => digest_model(model, &options, &|_| {})?.model_digest(),
+        "identity" => identify_model(model, &options, &Hashing::default())?.model_digest(),
+        "manifest" => digest_model(model, &options, &Hashing::default())?.model_digest(),
         "plain" => {
             let serialization =
                 Serialization { algorithm: HashAlgorithm::Sha256, shard_size: None };
-            let all = resource_digests(model, &options, serialization, None, MAX_FILES, &|_| {})?;
+            let all = resource_digests(
+                model,
+                &options,
+                serialization,
+                None,
+                MAX_FILES,
+                &Hashing::default(),
+            )?;
             println!("{}", all.digests.len());
             return Ok(());
         }

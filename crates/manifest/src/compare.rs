@@ -3,11 +3,31 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use crate::chunks::DifferentChunks;
+use crate::digest::Sha256;
+use crate::identity::Identity;
+
 /// One way in which a file is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// The content is not the recorded one.
     Changed(String),
+    /// The content is not the recorded one in these places.
+    ChangedChunks {
+        /// The name.
+        name: String,
+        /// Which parts differ.
+        chunks: DifferentChunks,
+    },
+    /// The content is not the recorded one, nor is its size.
+    Resized {
+        /// The name.
+        name: String,
+        /// The recorded size in bytes.
+        from: u64,
+        /// The size on disk in bytes.
+        to: u64,
+    },
     /// Recorded, but not there.
     Missing(String),
     /// There, but not recorded.
@@ -25,9 +45,44 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Difference::Changed(name) => write!(f, "changed: {name}"),
+            Difference::ChangedChunks { name, chunks } => write!(f, "changed: {name}: {chunks}"),
+            Difference::Resized { name, from, to } => {
+                write!(f, "changed: {name}: {to} bytes, {from} were signed")
+            }
             Difference::Missing(name) => write!(f, "missing: {name}"),
             Difference::Added(name) => write!(f, "added: {name}"),
             Difference::Renamed { from, to } => write!(f, "renamed: {from} -> {to}"),
+        }
+    }
+}
+
+impl Identity {
+    /// How `actual` differs from this, the recorded one, and where in each file if sizes or chunks tell.
+    /// In the order of [`differences`]; empty means equal.
+    pub fn differences(&self, actual: &Self) -> Vec<Difference> {
+        let found = differences(&self.by_name(), &actual.by_name());
+        let exact = |difference| match difference {
+            Difference::Changed(name) => self.changed(actual, name),
+            other => other,
+        };
+        found.into_iter().map(exact).collect()
+    }
+
+    fn by_name(&self) -> BTreeMap<&str, (Sha256, u64)> {
+        self.files().iter().map(|file| (file.name.as_str(), (file.fsverity, file.size))).collect()
+    }
+
+    fn changed(&self, actual: &Self, name: String) -> Difference {
+        let (Some(before), Some(after)) = (self.file(&name), actual.file(&name)) else {
+            return Difference::Changed(name);
+        };
+        if before.size != after.size {
+            return Difference::Resized { name, from: before.size, to: after.size };
+        }
+        let chunks = before.chunks.as_ref().zip(after.chunks.as_ref());
+        match chunks.and_then(|(before, after)| before.differing(after)) {
+            Some(chunks) => Difference::ChangedChunks { name, chunks },
+            None => Difference::Changed(name),
         }
     }
 }
@@ -68,7 +123,6 @@ pub fn differences<D: Ord>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Sha256;
 
     #[test]
     fn every_kind_of_difference_is_named() {

@@ -10,8 +10,11 @@ use std::thread;
 use rustix::fs::{FileType, Stat, fstat};
 use sealwright_hash::{Engine, FsVerityHasher, Sha256 as Stream};
 
+use crate::cache::{CachedDigests, FileState};
+use crate::chunks::{ChunkSize, Chunks};
 use crate::digest::Sha256;
 use crate::error::ManifestError;
+use crate::hashing::{Hashing, Progress};
 use crate::model::Entry;
 use crate::open::{open_beneath, open_root, require_regular, unreadable};
 use crate::source::Source;
@@ -34,45 +37,90 @@ pub(crate) fn buffer_size(threads: usize) -> usize {
     share.clamp(GROUP, 4 * GROUP) / GROUP * GROUP
 }
 
-/// Hashes one file; `progress` is told the bytes of each piece.
-///
-/// The SHA-256 of a file is one sequence, and the blocks of its tree fill what that leaves idle of
-/// a core. So one core is enough for one file; with `beside`, for cores that would have nothing to
-/// do, another thread copies a large one out of the page cache meanwhile.
+/// How one file is hashed.
+pub(crate) struct FileJob<'a> {
+    pub(crate) hashing: &'a Hashing<'a>,
+    pub(crate) chunk_size: ChunkSize,
+    pub(crate) buffer_size: usize,
+    /// There are cores that would have nothing to do: another thread copies a large file out of the
+    /// page cache meanwhile.
+    pub(crate) beside: bool,
+}
+
+/// Hashes one file, unless a cache knows it.
 pub(crate) fn hash_file(
     fd: OwnedFd,
     name: &str,
-    buffer_size: usize,
-    beside: bool,
-    progress: &(dyn Fn(u64) + Sync),
+    job: &FileJob<'_>,
 ) -> Result<Entry, ManifestError> {
     let source = Source::new(fd, name)?;
+    let known = Known::of(&source, job.hashing, job.chunk_size);
+    if let Some(CachedDigests { fsverity, sha256: Some(sha256), chunks }) = known.digests {
+        source.require_unchanged()?;
+        (job.hashing.progress)(Progress::Cached(source.size()));
+        return Ok(Entry { name: name.to_owned(), size: source.size(), sha256, fsverity, chunks });
+    }
+    let entry = read_file(&source, name, job)?;
+    if let (Some(cache), Some(state)) = (job.hashing.cache, known.keep) {
+        let Entry { sha256, fsverity, ref chunks, .. } = entry;
+        let chunks = chunks.clone();
+        cache.keep(&state, CachedDigests { sha256: Some(sha256), fsverity, chunks });
+    }
+    Ok(entry)
+}
+
+/// What a cache says about a file that was just opened.
+pub(crate) struct Known {
+    /// Its digests.
+    pub(crate) digests: Option<CachedDigests>,
+    /// Under what they may be kept once they are computed.
+    pub(crate) keep: Option<FileState>,
+}
+
+impl Known {
+    pub(crate) fn of(source: &Source, hashing: &Hashing<'_>, chunk_size: ChunkSize) -> Self {
+        let nothing = Self { digests: None, keep: None };
+        let Some(cache) = hashing.cache else { return nothing };
+        let Some(state) = source.state() else { return nothing };
+        let digests = cache.find(&state).and_then(|found| found.in_chunks(chunk_size, &state));
+        let wanted = digests.is_none() && source.may_keep(&state, cache.now());
+        Self { digests, keep: wanted.then_some(state) }
+    }
+}
+
+/// The SHA-256 of a file is one sequence, and the blocks of its tree fill what that leaves idle of
+/// a core. So one core is enough for one file.
+fn read_file(source: &Source, name: &str, job: &FileJob<'_>) -> Result<Entry, ManifestError> {
     let engine = Engine::best();
-    let (mut plain, mut tree) = (Stream::new(engine), FsVerityHasher::new(engine));
+    let mut plain = Stream::new(engine);
+    let mut tree = FsVerityHasher::new(engine).keeping(job.chunk_size.level());
     let mut size = 0;
     let mut take = |piece: &[u8]| {
         tree.update_with_stream(&mut plain, piece);
         size += piece.len() as u64;
-        progress(piece.len() as u64);
+        job.hashing.hashed(piece.len());
         // Whoever writes as fast as we read would keep us here for ever.
         if size > source.size() { Err(source.changed()) } else { Ok(()) }
     };
-    if beside && source.size() > LARGE {
-        read_beside(&source, buffer_size, &mut take)?;
+    let buffer_size = job.buffer_size;
+    if job.beside && source.size() > LARGE {
+        read_beside(source, buffer_size, &mut take)?;
     } else {
         // One byte more than there is: the first read of a small file finds its end.
         let bytes = usize::try_from(source.size() + 1).unwrap_or(buffer_size).min(buffer_size);
-        read_here(&source, bytes, &mut take)?;
+        read_here(source, bytes, &mut take)?;
     }
     source.require_unchanged()?;
     if size != source.size() {
         return Err(source.changed());
     }
+    let (fsverity, kept) = tree.finish_with_level();
     Ok(Entry {
         name: name.to_owned(),
         size,
         sha256: Sha256::from_bytes(plain.finish()),
-        fsverity: Sha256::from_bytes(tree.finish()),
+        fsverity: Sha256::from_bytes(fsverity),
+        chunks: Chunks::kept(job.chunk_size, kept, size),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::chunks::Chunks;
 use crate::digest::Sha256;
 use crate::error::ManifestError;
 use crate::model::Manifest;
@@ -20,6 +21,9 @@ pub struct FileIdentity {
     pub size: u64,
     /// fs-verity digest of the content (SHA-256, 4096-byte blocks, no salt).
     pub fsverity: Sha256,
+    /// Hashes of the chunks of a large file.
+    #[serde(skip)]
+    pub chunks: Option<Chunks>,
 }
 
 /// The files of a model in ascending order of their names' bytes; never empty.
@@ -48,6 +52,7 @@ impl Identity {
             name: entry.name.clone(),
             size: entry.size,
             fsverity: entry.fsverity,
+            chunks: entry.chunks.clone(),
         };
         Self { files: manifest.entries().iter().map(file).collect() }
     }

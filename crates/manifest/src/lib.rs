@@ -8,11 +8,14 @@
 //!
 //! The crate reads files and nothing else: it knows no keys, no network, no clock.
 
+mod cache;
+mod chunks;
 mod compare;
 mod digest;
 mod error;
 mod fsverity;
 mod hash;
+mod hashing;
 mod identity;
 mod model;
 mod name;
@@ -24,11 +27,14 @@ mod source;
 mod tree;
 mod walk;
 
+pub use cache::{CachedDigests, DigestCache, FileState};
+pub use chunks::{ChunkSize, Chunks, DifferentChunks};
 pub use compare::{Difference, differences};
 pub use digest::{InvalidDigest, Sha256};
 pub use error::ManifestError;
 pub use fsverity::{BLOCK_SIZE, FsVerityHasher};
 pub use hash::{MAX_WHOLE_FILE, read_verified};
+pub use hashing::{Hashing, Progress};
 pub use identity::{CANONICAL_VERSION, FileIdentity, Identity};
 pub use model::{Entry, Manifest};
 pub use name::{InvalidName, check_name};

@@ -3,6 +3,7 @@
 use sealwright_hash::{Engine, Sha256 as Hasher};
 use serde::Serialize;
 
+use crate::chunks::Chunks;
 use crate::digest::Sha256;
 use crate::error::ManifestError;
 use crate::identity::{Identity, canonical, put_in_order};
@@ -18,6 +19,9 @@ pub struct Entry {
     pub sha256: Sha256,
     /// fs-verity digest of the content (SHA-256, 4096-byte blocks, no salt).
     pub fsverity: Sha256,
+    /// Hashes of the chunks of a large file. They follow from the content, as do the digests.
+    #[serde(skip)]
+    pub chunks: Option<Chunks>,
 }
 
 /// The files of a model in ascending order of their names' bytes; never empty.
@@ -98,6 +102,7 @@ mod tests {
             size: content.len() as u64,
             sha256: Sha256::of(content),
             fsverity: tree.finish(),
+            chunks: None,
         }
     }
 

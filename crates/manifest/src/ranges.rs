@@ -9,6 +9,7 @@ use sealwright_hash::{Engine, Sha256};
 
 use crate::error::ManifestError;
 use crate::hash::buffer_size;
+use crate::hashing::Hashing;
 use crate::pool::{self, OpenFiles, Results};
 use crate::resources::HashAlgorithm;
 use crate::source::Source;
@@ -32,7 +33,7 @@ pub(crate) struct Ranges<'a> {
     /// In the order of files.
     pub(crate) ranges: &'a [FileRange],
     /// Is told the bytes of each piece.
-    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+    pub(crate) hashing: &'a Hashing<'a>,
 }
 
 /// The digests of all ranges, in their order.
@@ -155,7 +156,7 @@ impl Job<'_> {
         match piece {
             Ok(piece) => {
                 rest.start += piece.len() as u64;
-                (self.ranges.progress)(piece.len() as u64);
+                self.ranges.hashing.hashed(piece.len());
                 piece
             }
             Err(error) => {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::ManifestError;
+use crate::hashing::Hashing;
 use crate::open::{open_beneath, open_inside, unreadable};
 use crate::ranges::{FileRange, Ranges, hash_ranges};
 use crate::source::Source;
@@ -76,7 +77,7 @@ pub struct Resources {
 /// one file has the resource `single_file`, or its base name.
 ///
 /// `limit` bounds the number of resources: a signature knows how many there are, and a tiny shard
-/// size must not make us fill the memory.
+/// size must not make us fill the memory. A cache is not asked.
 ///
 /// # Errors
 /// As for [`crate::digest_model`]; [`ManifestError::TooManyFiles`] above `limit`.
@@ -86,7 +87,7 @@ pub fn resource_digests(
     serialization: Serialization,
     single_file: Option<&str>,
     limit: usize,
-    progress: &(dyn Fn(u64) + Sync),
+    hashing: &Hashing<'_>,
 ) -> Result<Resources, ManifestError> {
     let (names, sizes, files) = match list_model(path, options)? {
         Listing::File { fd, name } => {
@@ -96,13 +97,14 @@ pub fn resource_digests(
         }
         Listing::Directory { root, names, sizes } => (names, sizes, Files::Below(root)),
     };
+    hashing.begin(&sizes);
     let ranges = plan(&sizes, serialization.shard_size, limit)?;
     let open = |index: usize| {
         let name = names.get(index).map_or("", String::as_str);
         files.open(name, options.symlinks)
     };
     let algorithm = serialization.algorithm;
-    let job = Ranges { algorithm, open: &open, sizes: &sizes, ranges: &ranges, progress };
+    let job = Ranges { algorithm, open: &open, sizes: &sizes, ranges: &ranges, hashing };
     let mut resources = Resources::default();
     for (FileRange { file, bytes }, digest) in ranges.iter().zip(hash_ranges(&job)?) {
         let name = names.get(*file).map_or("", String::as_str);

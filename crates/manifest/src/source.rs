@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use rustix::fs::{Advice, FileType, Stat, fadvise, fstat};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
+use crate::cache::{self, FileState};
 use crate::error::ManifestError;
 use crate::open::{require_regular, unreadable};
 
@@ -29,6 +30,16 @@ impl Source {
         require_regular(FileType::from_raw_mode(before.st_mode), &path)?;
         let size = u64::try_from(before.st_size).unwrap_or(0);
         Ok(Self { fd, path, before, size })
+    }
+
+    /// What a cache may know the file by.
+    pub(crate) fn state(&self) -> Option<FileState> {
+        cache::state(&self.fd, &self.before)
+    }
+
+    /// Whether what is read from now on may be kept in a cache.
+    pub(crate) fn may_keep(&self, state: &FileState, now: i64) -> bool {
+        cache::may_keep(&self.fd, state, now)
     }
 
     /// Bytes in the file when it was opened.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 
 use crate::error::ManifestError;
-use crate::hash::{buffer_size, hash_file};
+use crate::hash::{FileJob, buffer_size, hash_file};
+use crate::hashing::Hashing;
 use crate::model::Manifest;
 use crate::name::{InvalidName, check_name};
 use crate::open::{open_beneath, open_child, open_inside, open_root, require_regular, unreadable};
@@ -64,7 +65,6 @@ pub enum SymlinkPolicy {
 /// Walks and hashes the model at `path`, using all cores, and gives its manifest.
 ///
 /// A path that is one regular file is a model with one entry, named by the file's base name.
-/// `progress` is called from several threads with the number of bytes just hashed.
 ///
 /// # Errors
 /// [`ManifestError`] names the first file that stands in the way; files are looked at in name
@@ -72,22 +72,30 @@ pub enum SymlinkPolicy {
 pub fn digest_model(
     path: &Path,
     options: &WalkOptions,
-    progress: &(dyn Fn(u64) + Sync),
+    hashing: &Hashing<'_>,
 ) -> Result<Manifest, ManifestError> {
     match list_model(path, options)? {
         Listing::File { fd, name } => {
-            let beside = pool::cores() > 1;
-            Manifest::new(vec![hash_file(fd, &name, buffer_size(1), beside, progress)?])
+            let stat = fstat(&fd).map_err(|errno| unreadable(path, errno))?;
+            let sizes = [u64::try_from(stat.st_size).unwrap_or(0)];
+            hashing.begin(&sizes);
+            let chunk_size = hashing.chunk_size(&sizes);
+            let (buffer_size, beside) = (buffer_size(1), pool::cores() > 1);
+            let job = FileJob { hashing, chunk_size, buffer_size, beside };
+            Manifest::new(vec![hash_file(fd, &name, &job)?])
         }
         Listing::Directory { root, names, sizes } => {
+            hashing.begin(&sizes);
+            let chunk_size = hashing.chunk_size(&sizes);
             let threads = pool::cores().min(names.len());
-            let buffer = buffer_size(threads);
+            let buffer_size = buffer_size(threads);
             let total = sizes.iter().sum();
             Manifest::new(pool::run(threads, &largest_first(&sizes), |index| {
                 let name = names.get(index).map_or("", String::as_str);
                 let size = sizes.get(index).copied().unwrap_or(0);
                 let beside = outlasts(size, total, pool::cores());
-                hash_file(open_beneath(&root, name)?, name, buffer, beside, progress)
+                let job = FileJob { hashing, chunk_size, buffer_size, beside };
+                hash_file(open_beneath(&root, name)?, name, &job)
             })?)
         }
     }

@@ -33,6 +33,8 @@ struct WireResource {
     size: serde_json::Value,
     #[serde(default)]
     fsverity: serde_json::Value,
+    #[serde(default)]
+    chunks: serde_json::Value,
 }
 
 /// OMS v1.0 §6 and §8.
@@ -43,7 +45,7 @@ pub(super) fn v1(statement: &Statement) -> Result<OmsPredicate, OmsError> {
     let ignore_paths = wire.serialization.ignore_paths;
     check_ignore_paths(&ignore_paths)?;
     let listed = listed(&wire.resources, serialization)?;
-    check_root(&listed, &statement.subject)?;
+    let root = Some(check_root(&listed, &statement.subject)?);
     let resources = unique(listed)?;
     match serialization.shard_size {
         Some(size) => check_shards(&resources, size)?,
@@ -55,7 +57,7 @@ pub(super) fn v1(statement: &Statement) -> Result<OmsPredicate, OmsError> {
         true => SymlinkPolicy::FollowFilesInside,
         false => SymlinkPolicy::Refuse,
     };
-    Ok(OmsPredicate { resources, serialization, symlinks, ignore_paths, manifest })
+    Ok(OmsPredicate { resources, serialization, symlinks, ignore_paths, root, manifest })
 }
 
 /// The form of model-signing 0.2.0: every file is a subject, and nothing else is recorded.
@@ -77,6 +79,7 @@ pub(super) fn digests(statement: &Statement) -> Result<OmsPredicate, OmsError> {
         serialization: Serialization { algorithm: HashAlgorithm::Sha256, shard_size: None },
         symlinks: SymlinkPolicy::Refuse,
         ignore_paths: Vec::new(),
+        root: None,
         manifest: None,
     })
 }
@@ -153,7 +156,7 @@ fn digest_bytes(name: &str, text: &str, algorithm: HashAlgorithm) -> Result<Vec<
 }
 
 /// Root digest in the *listed* order: writers disagree on the order, and none may be assumed.
-fn check_root(listed: &[(String, Vec<u8>)], subjects: &[Subject]) -> Result<(), OmsError> {
+fn check_root(listed: &[(String, Vec<u8>)], subjects: &[Subject]) -> Result<Sha256, OmsError> {
     let [subject] = subjects else {
         return Err(shape("an OMS statement has exactly one subject"));
     };
@@ -164,8 +167,9 @@ fn check_root(listed: &[(String, Vec<u8>)], subjects: &[Subject]) -> Result<(), 
     for (_, digest) in listed {
         hasher.update(digest);
     }
-    let root = Sha256::from_bytes(hasher.finalize().into()).to_string();
-    if subject.digest.get("sha256") == Some(&root) { Ok(()) } else { Err(OmsError::Root) }
+    let root = Sha256::from_bytes(hasher.finalize().into());
+    let is_subject = subject.digest.get("sha256") == Some(&root.to_string());
+    if is_subject { Ok(root) } else { Err(OmsError::Root) }
 }
 
 fn unique(listed: Vec<(String, Vec<u8>)>) -> Result<BTreeMap<String, Vec<u8>>, OmsError> {
@@ -230,7 +234,8 @@ fn bound_manifest(resources: &[WireResource], model: &str) -> Result<Option<Mani
         let (size, fsverity) = extra?;
         let sha256 = Sha256::parse(&resource.digest).ok()?;
         let name = if resource.name == "." { model } else { &resource.name };
-        Some(Entry { name: name.to_owned(), size, sha256, fsverity })
+        let chunks = chunks(&resource.chunks, size, &fsverity);
+        Some(Entry { name: name.to_owned(), size, sha256, fsverity, chunks })
     };
     let entries: Option<Vec<Entry>> = resources.iter().zip(extras).map(entry).collect();
     let entries = entries.ok_or_else(|| shape("size and fsverity are on some resources only"))?;
@@ -241,4 +246,13 @@ fn extra(resource: &WireResource) -> Option<(u64, Sha256)> {
     let fsverity = Sha256::parse(resource.fsverity.as_str()?).ok()?;
     let is_plain = resource.algorithm == "sha256";
     Some((resource.size.as_u64()?, fsverity)).filter(|_| is_plain)
+}
+
+/// The hashes of a file's chunks, if they are the file's: they help to say where a difference is, and
+/// nothing rests on them.
+fn chunks(value: &serde_json::Value, file_size: u64, fsverity: &Sha256) -> Option<Chunks> {
+    let size = ChunkSize::from_bytes(value.get("size")?.as_u64()?)?;
+    let digest = |value: &serde_json::Value| Some(*Sha256::parse(value.as_str()?).ok()?.as_bytes());
+    let hashes = value.get("fsverity")?.as_array()?.iter().map(digest).collect::<Option<_>>()?;
+    Chunks::new(size, hashes, file_size, fsverity)
 }

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use sealwright_attest::{OmsForm, oms_statement_as};
 
+use crate::cache::CacheArgs;
 use crate::error::CliError;
 use crate::keyref::SigningKeyArgs;
-use crate::model::{self, ModelArgs};
+use crate::model::{self, Hashed, ModelArgs};
 use crate::output::{self, GOOD, STRONG, Ui};
 use crate::service::{KeyId, ServiceArgs, TrustArgs, seal};
 
@@ -21,7 +22,8 @@ use place::Place;
 /// Sign a model: an OpenSSF Model Signing v1.0 bundle over every file.
 ///
 /// The bundle is `model.sig` beside the model, unless --output says otherwise. With --service the
-/// signature is also logged, and the bundle carries the proof.
+/// signature is also logged, and the bundle carries the proof. Files that have not changed since they
+/// were last hashed are not read again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -44,6 +46,8 @@ pub(crate) struct Args {
     /// Sign the top-level .git, .gitignore, .gitattributes and .github as well.
     #[arg(long)]
     no_ignore_git_paths: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
@@ -73,7 +77,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let certificate = certificate.map(of_key).transpose()?;
     let keyid = certificate.as_ref().map_or(KeyId::Empty, |c| KeyId::Certificate(&c.signing));
     place.check_signer(signer.public_key())?;
-    let manifest = model::hash(&args.model.path, &options)?;
+    let cache = args.cache.open();
+    let Hashed { value: manifest, cached } =
+        model::hash(&args.model.path, &options, cache.as_ref())?;
     place.check_model(&args.model, &options, &manifest)?;
     let form = OmsForm {
         with_git_paths: args.no_ignore_git_paths,
@@ -90,10 +96,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     value["model_digest"] = json!(digest);
     value["oms_root"] = json!(oms_root);
     value["certificate"] = json!(certificate.as_ref().map(Certificate::to_value));
+    value["size"] = json!(manifest.total_size());
+    value["cached_size"] = json!(cached);
     let mut rows = vec![
         ("model digest", digest.to_string()),
         ("OMS root", oms_root.to_string()),
-        ("content", output::count(manifest.entries().len(), "file")),
+        ("content", model::content(manifest.entries().len(), manifest.total_size(), cached)),
     ];
     rows.extend(certificate.iter().map(|certificate| ("certificate", certificate.to_row())));
     rows.extend(made.rows());

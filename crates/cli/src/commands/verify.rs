@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use sealwright_attest::VerifyError;
-use sealwright_manifest::Manifest;
+use sealwright_manifest::Identity;
 
 use crate::error::CliError;
 use crate::files;
@@ -79,7 +79,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut value = json!({"ok": true});
     let mut text = String::new();
-    let mut manifest = None;
+    let mut identity = None;
     match (&args.bundles[..], args.require) {
         ([], _) => {}
         ([path], None) if args.artifact => {
@@ -95,18 +95,21 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             let signature = verify_signature(args, path, ui)?;
             signature.add_to(&mut value);
             text += &signature.to_text(args);
-            manifest = signature.comparison.manifest;
+            identity = signature.comparison.identity;
         }
         _ => {
             let signatures = several::verify(args, ui)?;
             signatures.add_to(&mut value);
             text += &signatures.to_text(args);
-            manifest = signatures.manifest().cloned();
+            identity = signatures.identity().cloned();
         }
     }
     if value["ok"] == true && args.policy.is_given() {
-        let manifest = manifest.map_or_else(|| args.model.manifest(), Ok)?;
-        let verdict = policy::decide_model(args, &manifest)?;
+        let model_digest = match identity {
+            Some(identity) => identity.model_digest(),
+            None => args.model.identity()?.model_digest(),
+        };
+        let verdict = policy::decide_model(args, model_digest)?;
         value["ok"] = json!(verdict.allow);
         value["verdict"] = policy::verdict_value(&verdict)?;
         text += &policy::verdict_text(&verdict);
@@ -156,12 +159,12 @@ impl Signature {
         if is_same { log_problem.map(VerifyError::code) } else { Some("MODEL_DIFFERS") }
     }
 
-    fn manifest(&self) -> Option<&Manifest> {
-        self.comparison.manifest.as_ref()
+    fn identity(&self) -> Option<&Identity> {
+        self.comparison.identity.as_ref()
     }
 
     fn add_to(&self, value: &mut Value) {
-        let Comparison { manifest, differences, unlisted, ignored, files } = &self.comparison;
+        let Comparison { identity, differences, unlisted, ignored, files, .. } = &self.comparison;
         value["ok"] = json!(self.is_accepted());
         value["predicate_type"] = json!(self.checked.statement.predicate_type);
         value["statement"] = json!(self.checked.digest);
@@ -171,23 +174,23 @@ impl Signature {
         value["ignored"] = json!(ignored);
         if differences.is_empty() {
             value["files"] = json!(files);
-            value["model_digest"] = json!(manifest.as_ref().map(|m| m.model_digest()));
-            value["oms_root"] = json!(manifest.as_ref().map(|m| m.oms_root()));
+            value["model_digest"] = json!(identity.as_ref().map(Identity::model_digest));
+            value["oms_root"] = json!(self.comparison.oms_root);
         }
     }
 
     fn to_text(&self, args: &Args) -> String {
-        let Comparison { manifest, differences, unlisted, ignored, files } = &self.comparison;
+        let Comparison { identity, differences, unlisted, ignored, files, .. } = &self.comparison;
         let verdict = match self.is_accepted() {
             true => format!("{GOOD}verified{GOOD:#}"),
             false => format!("{BAD}refused{BAD:#}"),
         };
         let mut rows = vec![("model", args.model.path.display().to_string())];
         let checked = format!("every byte of {}", output::count(*files, "file"));
-        match manifest {
-            Some(manifest) if differences.is_empty() => {
-                let size = output::size(manifest.total_size());
-                rows.push(("model digest", manifest.model_digest().to_string()));
+        match identity {
+            Some(identity) if differences.is_empty() => {
+                let size = output::size(identity.total_size());
+                rows.push(("model digest", identity.model_digest().to_string()));
                 rows.push(("checked", format!("{checked}, {size}")));
             }
             None if differences.is_empty() => rows.push(("checked", checked)),

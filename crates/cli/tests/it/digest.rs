@@ -1,6 +1,9 @@
 //! `sealwright digest`: the identity of a model.
 
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use sealwright_manifest::Sha256;
 use serde_json::json;
@@ -52,7 +55,9 @@ fn people_get_the_same_in_words() {
     let value = home.json("digest model");
     let ran = home.must("digest --files model");
     assert!(ran.stdout.contains(&format!("model digest  {}\n", text(&value["model_digest"]))));
-    assert!(ran.stdout.contains(&format!("OMS root      {}\n", text(&value["oms_root"]))));
+    let root = format!("OMS root      {}\n", text(&value["oms_root"]));
+    assert!(!ran.stdout.contains(&root), "it costs time that nobody asked for");
+    assert!(home.must("digest --oms-root model").stdout.contains(&root));
     assert!(ran.stdout.contains("content       3 files, 9.8 KiB\n"), "{ran:#?}");
     assert!(ran.stdout.contains("\"tokenizer/vocab.txt\"\n"), "{ran:#?}");
     assert_eq!(ran.stderr, "");
@@ -137,4 +142,56 @@ fn the_repository_around_a_model_is_left_out() {
     home.remove("model/tokenizer/.gitignore");
     home.write("model/.hidden", "x");
     assert_ne!(digest(&home, "model"), expected);
+}
+
+#[test]
+fn a_file_that_did_not_change_is_not_read_again() {
+    let home = Home::with_keys();
+    let place = tempfile::tempdir_in(trusted_place()).unwrap();
+    let model = place.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    std::fs::write(model.join("config.json"), "{}").unwrap();
+    std::fs::write(model.join("weights"), vec![7; 3 << 20]).unwrap();
+    let model = model.to_str().unwrap();
+    let digest = |options: &str| home.json(&format!("digest {model} {options}"));
+    let truth = digest("--no-cache");
+    assert_eq!(truth["cached_size"], 0);
+
+    // The file must be two seconds old before its digest is kept.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while digest("")["cached_size"] == 0 {
+        assert!(Instant::now() < deadline, "nothing is ever found in the cache");
+    }
+    let cached = digest("");
+    assert_eq!(cached["cached_size"], 3 << 20, "not the small file");
+    assert_eq!(cached["canonical_manifest"], truth["canonical_manifest"]);
+    assert_eq!(cached["oms_root"], truth["oms_root"]);
+    assert_eq!(digest("--no-cache"), truth);
+    let said = home.must(&format!("digest {model}")).stdout;
+    assert!(said.contains("2 files, 3.0 MiB (3.0 MiB unchanged, not read again)\n"), "{said}");
+
+    let sign = format!("sign {model} --key keys/trainer.key --output model.sig");
+    assert_eq!(home.json(&sign)["cached_size"], 3 << 20);
+    assert_eq!(home.json(&format!("{sign} --no-cache"))["cached_size"], 0);
+    // One byte, in place: nothing old is signed.
+    let mut file = std::fs::File::options().write(true).open(place.path().join("model/weights"));
+    file.as_mut().unwrap().write_all(b"8").unwrap();
+    drop(file);
+    let verify = format!("verify {model} --bundle model.sig --key keys/trainer.pub");
+    let refused = home.run(&verify);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stdout.contains("changed: weights: chunk 1 of 6 differs\n"), "{refused:#?}");
+    assert_eq!(home.json(&sign)["cached_size"], 0);
+    home.must(&verify);
+}
+
+/// In a container the usual place may lie on overlayfs, whose times are not trusted: then shared
+/// memory.
+fn trusted_place() -> PathBuf {
+    const OVERLAYFS: i64 = 0x794c_7630;
+    let usual = std::env::temp_dir();
+    match rustix::fs::statfs(&usual).unwrap().f_type == OVERLAYFS {
+        true => PathBuf::from("/dev/shm"),
+        false => usual,
+    }
 }

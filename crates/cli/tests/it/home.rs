@@ -13,6 +13,7 @@ pub(crate) const SEALWRIGHT: &str = env!("CARGO_BIN_EXE_sealwright");
 /// A temporary directory, gone when dropped.
 pub(crate) struct Home {
     directory: tempfile::TempDir,
+    cache: tempfile::TempDir,
 }
 
 /// How a command ended, and what it said.
@@ -29,7 +30,7 @@ pub(crate) struct Ran {
 impl Home {
     pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("sealwright-test-").tempdir().unwrap();
-        Self { directory }
+        Self { directory, cache: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -124,6 +125,7 @@ impl Home {
 
     fn settle(&self, command: &mut Command) {
         command.current_dir(self.directory.path()).stdin(Stdio::null());
+        command.env("XDG_CACHE_HOME", self.cache.path());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SEALWRIGHT_") {
                 command.env_remove(name);

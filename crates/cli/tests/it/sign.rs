@@ -227,7 +227,7 @@ fn what_git_keeps_is_signed_if_asked_for() {
     home.must(&format!("{verify} --no-ignore-git-paths"));
     home.json("sign model --key keys/lead.key --no-ignore-git-paths --add");
     home.run("sign model --key keys/officer.key --add").failed(1, "missing: .gitignore");
-    home.write("model/.gitignore", "*");
+    home.write("model/.gitignore", "*.tpm");
     let ran = home.run(&format!("--json {verify}"));
     assert_eq!((ran.code, &ran.json()["differences"]), (Some(1), &json!(["changed: .gitignore"])));
     home.remove("model/.gitignore");

@@ -74,7 +74,7 @@ fn names_what_changed() {
     refuses(&home, &["changed: weights.safetensors"]);
 
     home.write("model/weights.safetensors", &original[1..]);
-    refuses(&home, &["changed: weights.safetensors"]);
+    refuses(&home, &["changed: weights.safetensors: 9999 bytes, 10000 were signed"]);
     home.write("model/weights.safetensors", original);
     verify(&home).succeeded();
 
@@ -91,7 +91,7 @@ fn names_what_changed() {
     home.remove("model/old.json");
     refuses(&home, &["missing: config.json"]);
     home.write("model/config.json", "{}");
-    refuses(&home, &["changed: config.json"]);
+    refuses(&home, &["changed: config.json: 2 bytes, 27 were signed"]);
 }
 
 #[test]
@@ -101,7 +101,13 @@ fn two_files_that_change_places_are_two_changes() {
     std::fs::rename(&a, home.path("aside")).unwrap();
     std::fs::rename(&b, &a).unwrap();
     std::fs::rename(home.path("aside"), &b).unwrap();
-    refuses(&home, &["changed: config.json", "changed: tokenizer/vocab.txt"]);
+    refuses(
+        &home,
+        &[
+            "changed: config.json: 16 bytes, 27 were signed",
+            "changed: tokenizer/vocab.txt: 27 bytes, 16 were signed",
+        ],
+    );
 }
 
 #[test]
@@ -171,7 +177,8 @@ fn every_part_of_a_signed_bundle_counts() {
     }
     let ran = home.run("--json verify model --bundle other.sig --key keys/trainer.pub");
     assert_eq!(ran.code, Some(1));
-    assert_eq!(ran.json()["differences"], json!(["changed: config.json"]));
+    let change = "changed: config.json: 27 bytes, 2 were signed";
+    assert_eq!(ran.json()["differences"], json!([change]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use sealwright_attest::{
     RoleBinding, Signer, Statement, Subject, Timestamp, TransparencyLog, TrustedRoot, Verified,
     hashedrekord_body, oms_statement, predicate, sign, verify,
 };
-use sealwright_manifest::{Manifest, Sha256, WalkOptions, digest_model};
+use sealwright_manifest::{Hashing, Manifest, Sha256, WalkOptions, digest_model};
 use sealwright_policy::{LogView, Request, Verdict, decide};
 use sealwright_tlog::{
     Checkpoint, Hash, InclusionProof, LogKey, leaf_hash, stored_hashes_for_leaf, tree_hash,
@@ -47,7 +47,8 @@ impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("weights.bin"), [1, 2, 3]).unwrap();
-        let manifest = digest_model(directory.path(), &WalkOptions::default(), &|_| {}).unwrap();
+        let manifest =
+            digest_model(directory.path(), &WalkOptions::default(), &Hashing::default()).unwrap();
         let key = || KeyFile::generate(Curve::P256).unwrap();
         let keys: BTreeMap<_, _> = PEOPLE.iter().map(|(name, _)| (*name, key())).collect();
         let log_key = LogKey::from_seed("log.example", &[7; 32]).unwrap();

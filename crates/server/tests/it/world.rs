@@ -109,6 +109,7 @@ pub(crate) fn model(content: &str) -> Manifest {
             size: content.len() as u64,
             sha256: Sha256::of(content.as_bytes()),
             fsverity: tree.finish(),
+            chunks: None,
         }
     };
     Manifest::new(vec![entry("config.json", "{}"), entry("model.safetensors", content)]).unwrap()

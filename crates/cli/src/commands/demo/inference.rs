@@ -174,7 +174,7 @@ fn broken(problem: impl ToString) -> InferenceError {
 
 #[cfg(test)]
 mod tests {
-    use sealwright_manifest::{WalkOptions, digest_model};
+    use sealwright_manifest::{Hashing, WalkOptions, digest_model};
 
     use super::super::example;
     use super::*;
@@ -184,7 +184,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let model = place.path().join("model");
         example::unpack(&model).unwrap();
-        let manifest = digest_model(&model, &WalkOptions::default(), &|_| {}).unwrap();
+        let manifest = digest_model(&model, &WalkOptions::default(), &Hashing::default()).unwrap();
         let decisions = run(&model, &manifest, example::INFERENCE).unwrap();
         assert!(decisions.iter().any(|d| d.approved) && decisions.iter().any(|d| !d.approved));
 

@@ -97,7 +97,9 @@ impl Earlier {
         let path = &model.path;
         let single = path.is_file().then(|| path.file_name()?.to_str()).flatten();
         let differences = match self.oms.hashing() {
-            OmsHashing::Manifest => self.oms.compare(manifest, single),
+            OmsHashing::Identity { .. } | OmsHashing::Manifest => {
+                self.oms.compare(manifest, single)
+            }
             OmsHashing::Resources { serialization, limit } => {
                 let resources = model::hash_resources(path, options, serialization, limit)?;
                 self.oms.compare_resources(&resources, single)

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use sealwright_attest::{OmsHashing, OmsPredicate, predicate};
-use sealwright_manifest::{Difference, GIT_PATHS, Manifest, ManifestError, Resources, WalkOptions};
+use sealwright_manifest::{
+    Difference, GIT_PATHS, Identity, ManifestError, Resources, Sha256, WalkOptions,
+};
 
 use crate::commands::verify::Args;
 use crate::commands::verify::hashes::Hashes;
@@ -13,8 +15,10 @@ use crate::error::CliError;
 
 /// How the model compares.
 pub(super) struct Comparison {
-    /// The signed files, when the signature is one that a manifest can be held against, and holds.
-    pub(super) manifest: Option<Manifest>,
+    /// The signed files, when the signature is one over whole files, and holds.
+    pub(super) identity: Option<Identity>,
+    /// The root digest of the signed files, when it is known to be that of plain SHA-256 digests.
+    pub(super) oms_root: Option<Sha256>,
     /// Every difference in words; empty if the model is the signed one.
     pub(super) differences: Vec<String>,
     /// Files that nothing is signed about: empty ones in a signature over shards, or those that
@@ -77,11 +81,16 @@ fn compare_oms(
     options.ignore_git_paths = signed_options.ignore_git_paths && !args.no_ignore_git_paths;
     let single = single_file(args);
     let path = &args.model.path;
-    let (manifest, found, unlisted) = match oms.hashing() {
+    let (identity, found, unlisted) = match oms.hashing() {
+        OmsHashing::Identity { chunk_size } => {
+            let identity = hashes.identity(path, &options, chunk_size)?;
+            let differences = oms.compare_identity(&identity);
+            (Some(identity), differences, Vec::new())
+        }
         OmsHashing::Manifest => {
             let manifest = hashes.manifest(path, &options)?;
             let differences = oms.compare(&manifest, single.as_deref());
-            (Some(manifest), differences, Vec::new())
+            (Some(manifest.identity()), differences, Vec::new())
         }
         OmsHashing::Resources { serialization, limit } => {
             if args.ignore_unsigned_files && serialization.shard_size.is_some() {
@@ -95,13 +104,13 @@ fn compare_oms(
         }
     };
     let ignored = ignored_things(args, bundle, &options);
-    Ok(Comparison { ignored, ..judge(args, oms, manifest, found, unlisted) })
+    Ok(Comparison { ignored, ..judge(args, oms, identity, found, unlisted) })
 }
 
 fn judge(
     args: &Args,
     oms: &OmsPredicate,
-    manifest: Option<Manifest>,
+    identity: Option<Identity>,
     found: Vec<Difference>,
     mut unlisted: Vec<String>,
 ) -> Comparison {
@@ -113,12 +122,14 @@ fn judge(
         }
     }
     // What was let pass is not part of what was signed.
-    let manifest = manifest.filter(|_| differences.is_empty()).and_then(|manifest| {
+    let identity = identity.filter(|_| differences.is_empty()).and_then(|identity| {
         let is_signed = |name: &str| !unlisted.iter().any(|unsigned| unsigned == name);
-        let entries = manifest.entries().iter().filter(|entry| is_signed(&entry.name)).cloned();
-        Manifest::new(entries.collect()).ok()
+        let files = identity.files().iter().filter(|file| is_signed(&file.name)).cloned();
+        Identity::new(files.collect()).ok()
     });
-    Comparison { manifest, differences, unlisted, ignored: Vec::new(), files: oms.file_count() }
+    let oms_root = identity.as_ref().and(oms.root());
+    let files = oms.file_count();
+    Comparison { identity, oms_root, differences, unlisted, ignored: Vec::new(), files }
 }
 
 /// Any other statement: the model digest must be one of its subjects.
@@ -130,18 +141,25 @@ fn compare_identity(
 ) -> Result<Comparison, Failure> {
     let ignored = args.model.relative(bundle).into_iter().collect();
     let options = args.model.options(ignored).map_err(Failure::Usage)?;
-    let manifest = hashes.manifest(&args.model.path, &options)?;
-    if !checked.statement.is_about(&manifest.model_digest().to_string()) {
+    let identity = hashes.identity(&args.model.path, &options, None)?;
+    if !checked.statement.is_about(&identity.model_digest().to_string()) {
         let other = "the statement is about another model digest".to_owned();
         return Ok(refused_for(vec![other]));
     }
-    let files = manifest.entries().len();
+    let files = identity.files().len();
     let ignored = ignored_things(args, bundle, &options);
-    Ok(Comparison { manifest: Some(manifest), ignored, files, ..refused_for(Vec::new()) })
+    Ok(Comparison { identity: Some(identity), ignored, files, ..refused_for(Vec::new()) })
 }
 
 fn refused_for(differences: Vec<String>) -> Comparison {
-    Comparison { manifest: None, differences, unlisted: Vec::new(), ignored: Vec::new(), files: 0 }
+    Comparison {
+        identity: None,
+        oms_root: None,
+        differences,
+        unlisted: Vec::new(),
+        ignored: Vec::new(),
+        files: 0,
+    }
 }
 
 /// Ignored files and directories that are there, the bundle left out.

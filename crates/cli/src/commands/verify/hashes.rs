@@ -1,9 +1,12 @@
 //! What was hashed for one signature need not be hashed again for the next.
+//!
+//! This is not the cache of digests on disk, which verifying never asks.
 
 use std::path::Path;
 
 use sealwright_manifest::{
-    GIT_PATHS, Manifest, ManifestError, Resources, Serialization, SymlinkPolicy, WalkOptions,
+    ChunkSize, GIT_PATHS, Identity, Manifest, ManifestError, Resources, Serialization,
+    SymlinkPolicy, WalkOptions,
 };
 
 use crate::model;
@@ -11,6 +14,7 @@ use crate::model;
 /// The model as it was hashed so far.
 #[derive(Default)]
 pub(super) struct Hashes {
+    identities: Vec<((Walked, Option<ChunkSize>), Identity)>,
     manifests: Vec<(Walked, Manifest)>,
     resources: Vec<((Walked, Serialization, usize), Resources)>,
 }
@@ -24,6 +28,22 @@ struct Walked {
 }
 
 impl Hashes {
+    /// [`model::identify`], once for each way to walk the model and size of chunks.
+    pub(super) fn identity(
+        &mut self,
+        path: &Path,
+        options: &WalkOptions,
+        chunk_size: Option<ChunkSize>,
+    ) -> Result<Identity, ManifestError> {
+        let key = (Walked::of(options), chunk_size);
+        if let Some((_, identity)) = self.identities.iter().find(|(known, _)| *known == key) {
+            return Ok(identity.clone());
+        }
+        let identity = model::identify(path, options, None, chunk_size)?.value;
+        self.identities.push((key, identity.clone()));
+        Ok(identity)
+    }
+
     /// [`model::hash`], once for each way to walk the model.
     pub(super) fn manifest(
         &mut self,
@@ -34,7 +54,7 @@ impl Hashes {
         if let Some((_, manifest)) = self.manifests.iter().find(|(known, _)| *known == key) {
             return Ok(manifest.clone());
         }
-        let manifest = model::hash(path, options)?;
+        let manifest = model::hash(path, options, None)?.value;
         self.manifests.push((key, manifest.clone()));
         Ok(manifest)
     }
@@ -94,5 +114,9 @@ mod tests {
         assert_eq!(digest(&[]), whole);
         assert_eq!(digest(&["c", "b", "c"]), part);
         assert_ne!(digest(&["c"]), whole);
+        let identity = hashes.identity(model.path(), &options(&[]), None).unwrap();
+        assert_ne!(identity.model_digest(), whole);
+        std::fs::write(model.path().join("a"), "4").unwrap();
+        assert_eq!(hashes.identity(model.path(), &options(&[]), None).unwrap(), identity);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use sealwright_attest::Bundle;
-use sealwright_manifest::{Manifest, Sha256};
+use sealwright_manifest::Sha256;
 use sealwright_policy::{Request, Verdict, decide};
 use sealwright_server::evidence::{self, Denial, EvidenceSource, LogMemory, SourceError, code};
 use sealwright_tlog::ConsistencyProof;
@@ -42,14 +42,13 @@ impl PolicyArgs {
 }
 
 /// Gathers the evidence about the model and decides.
-pub(crate) fn decide_model(args: &Args, manifest: &Manifest) -> Result<Verdict, CliError> {
+pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Verdict, CliError> {
     let Some(choice) = &args.policy.policy else {
         return Err(CliError::input("no policy").hint("give --policy DIR"));
     };
     let policy = choice.load()?;
     let (roles, root) = args.trust.require()?;
     let source = source(args)?;
-    let model_digest = manifest.model_digest();
     let memory = LogMemory::default();
     let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
         .map_err(|denial| no_evidence(&denial))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use sealwright_manifest::Manifest;
+use sealwright_manifest::Identity;
 
 use crate::commands::verify::hashes::Hashes;
 use crate::commands::verify::signer::{Refusal, Trusted};
@@ -99,9 +99,9 @@ impl Several {
         }
     }
 
-    /// The model's manifest by the first signature that counts.
-    pub(super) fn manifest(&self) -> Option<&Manifest> {
-        self.outcomes.iter().filter_map(Outcome::accepted).find_map(Signature::manifest)
+    /// The model's identity by the first signature that counts and covers one.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.outcomes.iter().filter_map(Outcome::accepted).find_map(Signature::identity)
     }
 
     fn valid(&self) -> usize {
@@ -113,9 +113,8 @@ impl Several {
         value["required"] = json!(self.required);
         value["counted"] = json!(self.counted);
         value["signatures"] = self.outcomes.iter().map(Outcome::to_value).collect();
-        let manifest = self.manifest().filter(|_| self.is_accepted());
-        value["model_digest"] = json!(manifest.map(Manifest::model_digest));
-        value["oms_root"] = json!(manifest.map(Manifest::oms_root));
+        let identity = self.identity().filter(|_| self.is_accepted());
+        value["model_digest"] = json!(identity.map(Identity::model_digest));
     }
 
     pub(super) fn to_text(&self, args: &Args) -> String {
@@ -131,10 +130,10 @@ impl Several {
             }
         };
         let mut rows = vec![("model", plain(&args.model.path.to_string_lossy()))];
-        if let Some(manifest) = self.manifest() {
-            let files = output::count(manifest.entries().len(), "file");
-            let size = output::size(manifest.total_size());
-            rows.push(("model digest", manifest.model_digest().to_string()));
+        if let Some(identity) = self.identity() {
+            let files = output::count(identity.files().len(), "file");
+            let size = output::size(identity.total_size());
+            rows.push(("model digest", identity.model_digest().to_string()));
             rows.push(("checked", format!("every byte of {files}, {size}")));
         }
         self.outcomes.iter().for_each(|outcome| outcome.add_rows(&mut rows));

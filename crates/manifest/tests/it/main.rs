@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod cache;
+mod chunks;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -14,12 +17,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use sealwright_manifest::{
-    BLOCK_SIZE, HashAlgorithm, Identity, Manifest, ManifestError, Serialization, Sha256,
-    SymlinkPolicy, WalkOptions, digest_model, identify_model, read_verified, resource_digests,
+    BLOCK_SIZE, HashAlgorithm, Hashing, Identity, Manifest, ManifestError, Progress, Serialization,
+    Sha256, SymlinkPolicy, WalkOptions, digest_model, identify_model, read_verified,
+    resource_digests,
 };
 
 fn digest(path: &Path) -> Result<Manifest, ManifestError> {
-    digest_model(path, &WalkOptions::default(), &|_| {})
+    digest_model(path, &WalkOptions::default(), &Hashing::default())
+}
+
+/// Tells `take` the bytes of each piece that was hashed.
+fn on_bytes(take: impl Fn(u64) + Sync) -> impl Fn(Progress) + Sync {
+    move |progress| {
+        if let Progress::Hashed(bytes) = progress {
+            take(bytes);
+        }
+    }
+}
+
+fn reporting<'a>(progress: &'a (dyn Fn(Progress) + Sync)) -> Hashing<'a> {
+    Hashing { progress, ..Hashing::default() }
 }
 
 fn write(root: &Path, name: &str, content: &[u8]) {
@@ -60,7 +77,7 @@ fn only_top_level_git_paths_are_ignored() {
         ("weights", b""),
     ]);
     let names = |options: &WalkOptions| -> Vec<String> {
-        let manifest = digest_model(model.path(), options, &|_| {}).unwrap();
+        let manifest = digest_model(model.path(), options, &Hashing::default()).unwrap();
         manifest.entries().iter().map(|e| e.name.clone()).collect()
     };
     let mut options = WalkOptions::default();
@@ -133,7 +150,7 @@ fn a_file_that_grows_without_end_is_refused() {
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(&vec![7; usize::try_from(count).unwrap()]).unwrap();
     };
-    let result = digest_model(model.path(), &WalkOptions::default(), &grow);
+    let result = digest_model(model.path(), &WalkOptions::default(), &reporting(&on_bytes(grow)));
     assert!(matches!(result, Err(ManifestError::ChangedWhileReading { .. })), "{result:?}");
 }
 
@@ -149,7 +166,7 @@ fn a_file_that_is_being_written_is_refused() {
             fs::write(&path, bytes).unwrap();
         }
     };
-    let result = digest_model(model.path(), &WalkOptions::default(), &grow);
+    let result = digest_model(model.path(), &WalkOptions::default(), &reporting(&on_bytes(grow)));
     assert!(matches!(result, Err(ManifestError::ChangedWhileReading { .. })), "{result:?}");
 }
 
@@ -223,8 +240,9 @@ fn links_inside_the_model_are_followed_only_if_the_signature_says_so() {
     symlink("../weights", root.join("sub/link")).unwrap();
     let options = WalkOptions { symlinks: SymlinkPolicy::FollowFilesInside, ..Default::default() };
     let serialization = Serialization { algorithm: HashAlgorithm::Sha256, shard_size: None };
-    let resources =
-        |options: &WalkOptions| resource_digests(root, options, serialization, None, 100, &|_| {});
+    let resources = |options: &WalkOptions| {
+        resource_digests(root, options, serialization, None, 100, &Hashing::default())
+    };
     let found = resources(&options).unwrap().digests;
     assert_eq!(found["sub/link"], found["weights"]);
     assert_eq!(found.len(), 3);
@@ -246,7 +264,14 @@ fn shards_cover_every_byte_and_empty_files_are_unlisted() {
     let shards = |size, limit| {
         let shard_size = std::num::NonZero::new(size);
         let serialization = Serialization { algorithm: HashAlgorithm::Blake3, shard_size };
-        resource_digests(model.path(), &WalkOptions::default(), serialization, None, limit, &|_| {})
+        resource_digests(
+            model.path(),
+            &WalkOptions::default(),
+            serialization,
+            None,
+            limit,
+            &Hashing::default(),
+        )
     };
     let found = shards(4, 3).unwrap();
     assert_eq!(found.digests.keys().collect::<Vec<_>>(), ["a:0:4", "a:4:8", "a:8:10"]);
@@ -270,7 +295,8 @@ fn plain_digests_are_those_of_the_bytes() {
     let resources = |shard_size| {
         let serialization = Serialization { algorithm: HashAlgorithm::Sha256, shard_size };
         let options = WalkOptions::default();
-        resource_digests(directory.path(), &options, serialization, None, 1000, &|_| {}).unwrap()
+        resource_digests(directory.path(), &options, serialization, None, 1000, &Hashing::default())
+            .unwrap()
     };
     let manifest = digest(directory.path()).unwrap();
     let whole = resources(None).digests;
@@ -299,14 +325,21 @@ fn resources_of_a_file_that_changes_are_refused() {
         let file = fs::File::options().append(true).open(model.path().join("b")).unwrap();
         let grow = |_| (&file).write_all(b"more").unwrap();
         let options = WalkOptions::default();
-        let result = resource_digests(model.path(), &options, serialization, None, 100, &grow);
+        let result = resource_digests(
+            model.path(),
+            &options,
+            serialization,
+            None,
+            100,
+            &reporting(&on_bytes(grow)),
+        );
         let refused = matches!(result, Err(ManifestError::ChangedWhileReading { .. }));
         assert!(refused, "{result:?}");
     }
 }
 
 fn identity(path: &Path) -> Result<Identity, ManifestError> {
-    identify_model(path, &WalkOptions::default(), &|_| {})
+    identify_model(path, &WalkOptions::default(), &Hashing::default())
 }
 
 /// Threads take parts of 4 MiB; the order in which they are done must not matter.
@@ -326,7 +359,9 @@ fn the_identity_alone_is_that_of_the_whole_manifest() {
     let count = |bytes| {
         hashed.fetch_add(bytes, Ordering::Relaxed);
     };
-    let found = identify_model(directory.path(), &WalkOptions::default(), &count).unwrap();
+    let found =
+        identify_model(directory.path(), &WalkOptions::default(), &reporting(&on_bytes(count)))
+            .unwrap();
     assert_eq!(found, manifest.identity());
     assert_eq!(found.model_digest(), manifest.model_digest());
     assert_eq!(found.total_size(), hashed.into_inner());
@@ -345,7 +380,8 @@ fn a_file_that_changes_while_its_parts_are_hashed_is_refused() {
                 file.set_len(if grow { size as u64 + 1 } else { 5 << 20 }).unwrap();
             }
         };
-        let result = identify_model(model.path(), &WalkOptions::default(), &change);
+        let result =
+            identify_model(model.path(), &WalkOptions::default(), &reporting(&on_bytes(change)));
         let refused = matches!(result, Err(ManifestError::ChangedWhileReading { .. }));
         assert!(refused, "{size} bytes: {result:?}");
     }
@@ -367,8 +403,11 @@ fn the_first_error_by_name_is_the_one_that_is_told() {
             c();
             d();
         };
-        let both = digest_model(model.path(), &WalkOptions::default(), &grow).unwrap_err();
-        let tree = identify_model(model.path(), &WalkOptions::default(), &grow).unwrap_err();
+        let both = digest_model(model.path(), &WalkOptions::default(), &reporting(&on_bytes(grow)))
+            .unwrap_err();
+        let tree =
+            identify_model(model.path(), &WalkOptions::default(), &reporting(&on_bytes(grow)))
+                .unwrap_err();
         assert_eq!(both.to_string(), "c was being written to while it was read");
         assert_eq!(tree.to_string(), both.to_string());
     }
