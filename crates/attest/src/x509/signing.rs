@@ -137,3 +137,67 @@ fn take_issuer(
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signer::{KeyFile, Signer as _, sign};
+
+    /// Self-signed, valid from 2026 on.
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBrDCCAVKgAwIBAgIUaiWwFQQ37BpRYXSuHoc+02kP+O8wCgYIKoZIzj0EAwIw\n\
+        EjEQMA4GA1UEAwwHdHJhaW5lcjAgFw0yNjExMjQwOTI5NTdaGA8yMTI2MTAzMTA5\n\
+        Mjk1N1owEjEQMA4GA1UEAwwHdHJhaW5lcjBZMBMGByqGSM49AgEGCCqGSM49AwEH\n\
+        A0IABODLnLR5H2xgNYyB8ZopL0hMa6nthnBudFC16HocV/gSVos6xG/6hs4sGoCr\n\
+        binVOvMik57vNgD4dCyRRvd+TbSjgYMwgYAwHQYDVR0OBBYEFAdjmb5fNJiwQIns\n\
+        +zLOwNSpq7bNMB8GA1UdIwQYMBaAFAdjmb5fNJiwQIns+zLOwNSpq7bNMA4GA1Ud\n\
+        DwEB/wQEAwIHgDAgBgNVHREEGTAXgRV0cmFpbmVyQGxvYW5zLmV4YW1wbGUwDAYD\n\
+        VR0TAQH/BAIwADAKBggqhkjOPQQDAgNIADBFAiAE6hBlsQZ+rMtraWLF0kY5ks28\n\
+        mgZzeWMYcWNcadBJ/wIhAPNgtomfS8iB6bcX/E+t5uec3hX8VX0UUDQF6Tk/yc7d\n\
+        -----END CERTIFICATE-----\n";
+
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgX8vIgBVa5w/DCTeD\n\
+        1fgTJwV9hBRa3xAPkgtkPUvVjaShRANCAATgy5y0eR9sYDWMgfGaKS9ITGup7YZw\n\
+        bnRQteh6HFf4ElaLOsRv+obOLBqAq24p1TrzIpOe7zYA+HQskUb3fk20\n\
+        -----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn certificates_are_attached_to_signatures_by_their_key() {
+        let certificate = SigningCertificate::from_pem(PEM, [PEM]).unwrap();
+        assert_eq!((certificate.count(), certificate.left_out()), (1, None));
+        let key = KeyFile::from_pem(KEY, None).unwrap();
+        assert_eq!(certificate.certified().key, *key.public_key());
+        assert_eq!(certificate.certified().identities, ["trainer@loans.example"]);
+        let payload = b"{}".to_vec();
+        let bundle = sign(payload.clone(), &key, "").unwrap();
+        let attached = certificate.attach(bundle.clone()).unwrap();
+        assert_eq!(attached.envelope(), bundle.envelope());
+        assert!(
+            matches!(attached.material(), VerificationMaterial::Certificates(list) if list.len() == 1)
+        );
+        let other = KeyFile::generate(key.public_key().curve()).unwrap();
+        let error = certificate.attach(sign(payload, &other, "").unwrap()).unwrap_err();
+        assert!(matches!(error, CertificateError::OtherKey { .. }), "{error}");
+    }
+
+    #[test]
+    fn time_is_an_argument() {
+        let certificate = SigningCertificate::from_pem(PEM, []).unwrap();
+        let at = |text| certificate.check_validity(Timestamp::parse(text).unwrap());
+        assert_eq!(at("2030-01-01T00:00:00Z"), Ok(()));
+        assert!(matches!(at("2020-01-01T00:00:00Z"), Err(CertificateError::Validity { .. })));
+    }
+
+    #[test]
+    fn texts_without_certificates_are_refused() {
+        // The last one has the header of 184 bytes of DER, and none of them.
+        let short = "-----BEGIN CERTIFICATE-----\nMIQAujk=\n-----END CERTIFICATE-----\n";
+        for text in ["", "\n", " ", "x", "-----END CERTIFICATE-----", KEY, short] {
+            let error = SigningCertificate::from_pem(text, []).unwrap_err();
+            assert_eq!(error, CertificateError::NotPem, "{text:?}");
+            let error = SigningCertificate::from_pem(PEM, [text]).unwrap_err();
+            assert_eq!(error, CertificateError::NotPem, "{text:?}");
+        }
+    }
+}

@@ -122,6 +122,8 @@ fn certificates_that_would_be_refused_do_not_sign() {
     home.leaf_with("koblitz", "secp256k1", SIGNING, 30);
     home.write("empty.pem", "");
     home.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    // The header of 184 bytes of DER, and none of them.
+    home.write("short.pem", "-----BEGIN CERTIFICATE-----\nMIQAujk=\n-----END CERTIFICATE-----\n");
     let trainer = "--key pki/trainer.key --certificate";
     for (line, said) in [
         ("--key pki/trainer.key --certificate pki/other.pem", "not for the signing key"),
@@ -136,6 +138,7 @@ fn certificates_that_would_be_refused_do_not_sign() {
         (&format!("{trainer} pki/trainer.pem --certificate-chain others/i.pem"), "signature"),
         (&format!("{trainer} empty.pem"), "not a PEM file"),
         (&format!("{trainer} broken.pem"), "not a PEM file"),
+        (&format!("{trainer} short.pem"), "not a PEM file"),
         (&format!("{trainer} pki/trainer.key"), "not a PEM file"),
         (&format!("{trainer} pki/trainer.pem --certificate-chain empty.pem"), "not a PEM file"),
         (&format!("{trainer} pki/nothing.pem"), "does not exist"),
