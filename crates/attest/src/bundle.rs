@@ -185,6 +185,11 @@ impl Bundle {
         Self { log_entries: vec![entry], ..self }
     }
 
+    /// This bundle with another way to find the key: for [`crate::SigningCertificate`].
+    pub(crate) fn with_material(self, material: VerificationMaterial) -> Self {
+        Self { material, ..self }
+    }
+
     /// The bundle as compact JSON, always in the same member order.
     pub fn to_json(&self) -> String {
         // The wire types have string keys and finite numbers only, so this cannot fail.

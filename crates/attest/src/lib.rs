@@ -40,7 +40,8 @@ pub use envelope::{Envelope, IN_TOTO_PAYLOAD_TYPE, pae};
 pub use json::{JsonError, from_value, parse_strict};
 pub use key::{Curve, KeyError, PublicKey};
 pub use oms::{
-    OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsHashing, OmsPredicate, oms_statement,
+    OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsForm, OmsHashing, OmsPredicate,
+    oms_statement, oms_statement_as,
 };
 pub use rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
 pub use roles::{Principal, RoleBinding, RoleBindingError, RoleGrant};
@@ -52,4 +53,4 @@ pub use verify::{
     ExpectedIdentity, LogProblem, LogProof, Signed, SignerIdentity, Verified, VerifyError,
     check_certificate, check_signature, verify,
 };
-pub use x509::{CertificateError, CertificateTrust, CertifiedKey, PathProblem};
+pub use x509::{CertificateError, CertificateTrust, CertifiedKey, PathProblem, SigningCertificate};

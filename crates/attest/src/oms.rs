@@ -91,11 +91,32 @@ struct WireSerialization {
     ignore_paths: Vec<String>,
 }
 
+/// How a signature is written, where there is a choice; by default as OMS v1.0 says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OmsForm {
+    /// The top-level paths of git were not left out of the manifest, and are not recorded as ignored.
+    pub with_git_paths: bool,
+    /// The model is one file, and its resource is named `.`, as the reference implementation up to
+    /// 1.1.1 wants it (OMS v1.0 §6.1.2 wants the base name).
+    pub file_as_dot: bool,
+}
+
 /// The OMS v1.0 statement for a model. `ignored` are the paths that were left out of the manifest
 /// beside the defaults; they are recorded in ascending order, so that one model gives one payload.
 pub fn oms_statement(name: &str, manifest: &Manifest, ignored: &[String]) -> Statement {
+    oms_statement_as(name, manifest, ignored, OmsForm::default())
+}
+
+/// [`oms_statement`] in another form.
+pub fn oms_statement_as(
+    name: &str,
+    manifest: &Manifest,
+    ignored: &[String],
+    form: OmsForm,
+) -> Statement {
+    let git_paths = if form.with_git_paths { &[][..] } else { &GIT_PATHS[..] };
     let mut ignore_paths: Vec<String> =
-        GIT_PATHS.iter().map(|&path| path.to_owned()).chain(ignored.iter().cloned()).collect();
+        git_paths.iter().map(|&path| path.to_owned()).chain(ignored.iter().cloned()).collect();
     ignore_paths.sort_unstable();
     ignore_paths.dedup();
     let serialization = WireSerialization {
@@ -108,6 +129,7 @@ pub fn oms_statement(name: &str, manifest: &Manifest, ignored: &[String]) -> Sta
         .entries()
         .iter()
         .map(|Entry { name, size, sha256, fsverity, chunks }| {
+            let name = if form.file_as_dot { "." } else { name };
             let mut resource = serde_json::json!({
                 "name": name, "algorithm": "sha256", "digest": sha256,
                 "size": size, "fsverity": fsverity,
@@ -207,13 +229,22 @@ impl OmsPredicate {
     }
 
     /// How to walk the model that is to be compared: recorded ignore paths, recorded link policy, and
-    /// the defaults.
+    /// the paths of git, unless they are signed.
     pub fn walk_options(&self) -> WalkOptions {
         WalkOptions {
             ignore_paths: self.ignore_paths.clone(),
+            ignore_git_paths: !self.covers_git_paths(),
             symlinks: self.symlinks,
-            ..WalkOptions::default()
         }
+    }
+
+    /// Whether the signer looked at git's paths too: some are signed; or, where it is known that the
+    /// writer records what it leaves out, they are not among it.
+    fn covers_git_paths(&self) -> bool {
+        let git = WalkOptions::default();
+        let is_recorded = self.ignore_paths.iter().any(|path| git.ignores(path));
+        let is_signed = self.resources.keys().any(|name| git.ignores(self.path_of(name)));
+        is_signed || (self.manifest.is_some() && !is_recorded)
     }
 
     /// How many files are signed.

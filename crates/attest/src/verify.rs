@@ -196,8 +196,8 @@ pub fn check_signature(bundle: &Bundle, key: &PublicKey) -> Result<Signed, Verif
 /// Whose certificate a verifier accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExpectedIdentity {
-    /// One with this subject alternative name.
-    Exactly(String),
+    /// One with one of these subject alternative names.
+    OneOf(Vec<String>),
     /// Anybody's under the given roots.
     InsecureAny,
 }
@@ -217,11 +217,11 @@ pub fn check_certificate(
         return Err(VerifyError::NotCertificateSigned);
     };
     let certified = trust.verify(chain, at)?;
-    if let ExpectedIdentity::Exactly(expected) = identity
-        && !certified.identities.contains(expected)
+    if let ExpectedIdentity::OneOf(expected) = identity
+        && !certified.identities.iter().any(|identity| expected.contains(identity))
     {
         let found = certified.identities.join(", ");
-        return Err(VerifyError::Identity { found, expected: expected.clone() });
+        return Err(VerifyError::Identity { found, expected: expected.join(" or ") });
     }
     Ok((check_with_key(bundle, &certified.key)?, certified))
 }

@@ -8,6 +8,7 @@
 //! never taken: whoever trusts a certificate says whose.
 
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
@@ -16,6 +17,10 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, Subject
 
 use crate::key::PublicKey;
 use crate::time::Timestamp;
+
+mod signing;
+
+pub use signing::SigningCertificate;
 
 /// id-kp-codeSigning.
 const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
@@ -88,6 +93,18 @@ pub enum CertificateError {
         /// The time of the check.
         at: Timestamp,
     },
+    /// A certificate to sign with that is for another key.
+    #[error("the certificate of {subject:?} is not for the signing key")]
+    OtherKey {
+        /// The leaf's subject.
+        subject: String,
+    },
+    /// Certificates to sign with of which one is no link of the chain.
+    #[error("the certificate of {subject:?} is no link of the chain above the signing certificate")]
+    NoLink {
+        /// The subject of the certificate that is left over.
+        subject: String,
+    },
     /// A critical extension that is not understood.
     #[error("a certificate has the critical extension {oid}, which is not supported")]
     UnknownExtension {
@@ -130,18 +147,10 @@ impl CertificateTrust {
     ) -> Result<Self, CertificateError> {
         let mut trust = Self { anchors: Vec::new(), intermediates: Vec::new() };
         for text in texts {
-            let list = Certificate::load_pem_chain(text.as_bytes())
-                .map_err(|_| CertificateError::NotPem)?;
-            if list.is_empty() {
-                return Err(CertificateError::NotPem);
-            }
-            for certificate in list {
-                let body = &certificate.tbs_certificate;
-                if body.issuer == body.subject {
-                    trust.anchors.push(certificate);
-                } else {
-                    trust.intermediates.push(certificate);
-                }
+            for (certificate, _) in read_pem(text)? {
+                let is_anchor = is_self_issued(&certificate);
+                let list = if is_anchor { &mut trust.anchors } else { &mut trust.intermediates };
+                list.push(certificate);
             }
         }
         if trust.anchors.is_empty() { Err(CertificateError::NoAnchor) } else { Ok(trust) }
@@ -187,7 +196,9 @@ impl CertificateTrust {
             }
             *budget = budget.checked_sub(1).ok_or_else(|| path(PathProblem::TooComplex))?;
             let is_anchor = self.anchors.contains(issuer);
-            let next = check_issuer(issuer, &child, below.len(), at).and_then(|()| {
+            let is_issuer =
+                check_validity(issuer, at).and_then(|()| check_issuer(issuer, &child, below.len()));
+            let next = is_issuer.and_then(|()| {
                 if is_anchor {
                     return Ok(());
                 }
@@ -216,15 +227,29 @@ fn path(problem: PathProblem) -> CertificateError {
     CertificateError::Path { problem }
 }
 
-/// RFC 5280 §6.1.3 and §6.1.4 for one step: `issuer` may issue, did issue `child`, and is valid.
+/// The certificates of a PEM text, at least one, each with its DER. Text around them is passed over.
+fn read_pem(text: &str) -> Result<Vec<(Certificate, Vec<u8>)>, CertificateError> {
+    let read = |der: Result<CertificateDer<'_>, _>| {
+        let der = der.map_err(|_| CertificateError::NotPem)?.to_vec();
+        Certificate::from_der(&der).map_err(|_| CertificateError::NotPem).map(|read| (read, der))
+    };
+    let list = CertificateDer::pem_slice_iter(text.as_bytes()).map(read);
+    let list = list.collect::<Result<Vec<_>, _>>()?;
+    if list.is_empty() { Err(CertificateError::NotPem) } else { Ok(list) }
+}
+
+/// Subject and issuer are the same: a root, or a leaf that nobody vouches for.
+fn is_self_issued(certificate: &Certificate) -> bool {
+    certificate.tbs_certificate.issuer == certificate.tbs_certificate.subject
+}
+
+/// RFC 5280 §6.1.3 and §6.1.4 for one step, but the time: `issuer` may issue, and did issue `child`.
 /// `below` is the number of certificates under it.
 fn check_issuer(
     issuer: &Certificate,
     child: &Certificate,
     below: usize,
-    at: Timestamp,
 ) -> Result<(), CertificateError> {
-    check_validity(issuer, at)?;
     check_extensions(issuer)?;
     let body = &issuer.tbs_certificate;
     let malformed = |_| CertificateError::Malformed;

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_attest::{BundleError, RoleBindingError, SignError, TrustError, VerifyError};
+use sealwright_attest::{
+    BundleError, CertificateError, RoleBindingError, SignError, TrustError, VerifyError,
+};
 use sealwright_manifest::ManifestError;
 
 use crate::output::{BAD, STRONG, Ui, plain};
@@ -66,6 +68,11 @@ impl CliError {
     /// Puts `context` before the message: `model.sig: not a bundle`.
     pub(crate) fn about(self, context: impl std::fmt::Display) -> Self {
         Self { message: format!("{context}: {}", self.message), ..self }
+    }
+
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Says it, and gives the exit code.
@@ -151,6 +158,12 @@ impl From<VerifyError> for CliError {
             _ => "the signer must make the statement again",
         };
         Self::failed(error.to_string()).hint(hint)
+    }
+}
+
+impl From<CertificateError> for CliError {
+    fn from(error: CertificateError) -> Self {
+        VerifyError::from(error).into()
     }
 }
 

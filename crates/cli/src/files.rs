@@ -120,6 +120,34 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(),
     sync_parent(path).map_err(failed)
 }
 
+/// Like [`write_new`], under the first of `places` where nothing is yet, however many write there at
+/// the same time. `None` if there is something everywhere.
+pub(crate) fn write_first_free(
+    places: impl IntoIterator<Item = PathBuf>,
+    bytes: &[u8],
+    access: Access,
+) -> Result<Option<PathBuf>, CliError> {
+    let mut written = None;
+    for path in places {
+        let failed = |error: io::Error| write_error(&path, &error);
+        let file = match written.take() {
+            Some(file) => file,
+            None => temporary(&path, bytes, access).map_err(failed)?,
+        };
+        match file.persist_noclobber(&path) {
+            Ok(_) => {
+                sync_parent(&path).map_err(failed)?;
+                return Ok(Some(path));
+            }
+            Err(persist) if persist.error.kind() == io::ErrorKind::AlreadyExists => {
+                written = Some(persist.file);
+            }
+            Err(persist) => return Err(failed(persist.error)),
+        }
+    }
+    Ok(None)
+}
+
 /// Refuses early what [`write()`] would refuse late: after a passphrase was typed, a large model
 /// hashed, a statement logged.
 pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {

@@ -12,6 +12,7 @@ mod model;
 mod output;
 mod policy;
 mod service;
+mod siblings;
 
 use std::process::ExitCode;
 

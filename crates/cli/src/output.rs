@@ -106,6 +106,36 @@ pub(crate) fn fields(rows: &[(&str, String)]) -> String {
     rows.iter().map(|(label, value)| format!("{DIM}{label:width$}{DIM:#}  {value}\n")).collect()
 }
 
+/// A line broken at spaces into lines of at most `width` characters, where words allow it.
+/// Continuations are set in, so that the next line is seen to begin; styles take no room.
+pub(crate) fn wrap(line: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split(' ') {
+        let Some(last) = lines.last_mut() else { break };
+        if last.is_empty() {
+            last.push_str(word);
+        } else if shown_width(last) + 1 + shown_width(word) <= width {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(format!("  {word}"));
+        }
+    }
+    lines
+}
+
+/// How many characters are seen: an escape sequence, up to its `m`, is not.
+fn shown_width(text: &str) -> usize {
+    let mut escaped = false;
+    text.chars()
+        .filter(|&c| {
+            let is_shown = !escaped && c != '\u{1b}';
+            escaped = if escaped { c != 'm' } else { c == '\u{1b}' };
+            is_shown
+        })
+        .count()
+}
+
 /// A path for `--json`, whose strings are Unicode: undecodable bytes are replaced.
 pub(crate) fn path(path: &Path) -> Value {
     json!(path.to_string_lossy())
@@ -159,6 +189,14 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2J\nverified"), "a\\u{1b}[2J\\nverified");
         assert_eq!(plain("\u{202e}x \u{9b}31m"), "\\u{202e}x \\u{9b}31m");
         assert_eq!(plain("naïve 模型"), "naïve 模型");
+    }
+
+    #[test]
+    fn long_lines_are_broken_at_spaces() {
+        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "  cc"]);
+        assert_eq!(wrap("aaaaaaaa b", 5), ["aaaaaaaa", "  b"]);
+        assert_eq!(wrap("", 5), [""]);
+        assert_eq!(wrap("\u{1b}[2maa\u{1b}[0m bb cc", 5), ["\u{1b}[2maa\u{1b}[0m bb", "  cc"]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use sealwright_attest::{
-    Bundle, LogProof, PublicKey, RoleBinding, Signer, Statement, TrustedRoot, check_signature, sign,
+    Bundle, LogProof, PublicKey, RoleBinding, Signer, SigningCertificate, Statement, TrustedRoot,
+    check_signature, sign,
 };
 use sealwright_server::client::{ClientError, ServiceClient};
 
@@ -127,22 +128,46 @@ pub(crate) enum Logged {
 /// Nothing is written unless everything before succeeded.
 pub(crate) fn make(
     statement: &Statement,
-    keyid: KeyId,
+    keyid: KeyId<'_>,
     signer: &dyn Signer,
     service: &ServiceArgs,
     root: Option<&TrustedRoot>,
     path: PathBuf,
 ) -> Result<Made, CliError> {
+    let sealed = seal(statement, keyid, signer, service, root)?;
+    files::write(&path, &sealed.to_bytes(), Access::Public)?;
+    Ok(sealed.at(path))
+}
+
+/// A bundle that was made and not yet written.
+pub(crate) struct Sealed {
+    bundle: Bundle,
+    key: PublicKey,
+    digest: String,
+    logged: Logged,
+}
+
+/// Signs `statement`, and logs it when a service is configured.
+pub(crate) fn seal(
+    statement: &Statement,
+    keyid: KeyId<'_>,
+    signer: &dyn Signer,
+    service: &ServiceArgs,
+    root: Option<&TrustedRoot>,
+) -> Result<Sealed, CliError> {
     // A bad service URL or CA should be known before anybody signs anything.
     let client = service.client()?;
     let key = signer.public_key().clone();
-    let keyid = match keyid {
-        KeyId::Empty => String::new(),
+    let hint = match keyid {
+        KeyId::Empty | KeyId::Certificate(_) => String::new(),
         KeyId::Hint => key.id(),
     };
-    let mut bundle = sign(statement.to_payload(), signer, &keyid)?;
+    let mut bundle = sign(statement.to_payload(), signer, &hint)?;
     let signed = check_signature(&bundle, &key)
         .map_err(|error| CliError::from(error).about("refusing to sign"))?;
+    if let KeyId::Certificate(certificate) = keyid {
+        bundle = certificate.attach(bundle)?;
+    }
     let mut logged = Logged::No;
     if let Some(client) = client {
         bundle = client.submit(&bundle, &key)?;
@@ -154,15 +179,29 @@ pub(crate) fn make(
             }
         };
     }
-    files::write(&path, (bundle.to_json() + "\n").as_bytes(), Access::Public)?;
-    Ok(Made { path, bundle, key, digest: signed.digest().to_string(), logged })
+    Ok(Sealed { bundle, key, digest: signed.digest().to_string(), logged })
 }
 
-/// What goes into the DSSE signature's `keyid`.
+impl Sealed {
+    /// The bundle's file.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        (self.bundle.to_json() + "\n").into_bytes()
+    }
+
+    /// The same after it was written to `path`.
+    pub(crate) fn at(self, path: PathBuf) -> Made {
+        let Self { bundle, key, digest, logged } = self;
+        Made { path, bundle, key, digest, logged }
+    }
+}
+
+/// How the key can be found: what goes into the DSSE signature's `keyid`, and what beside it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum KeyId {
+pub(crate) enum KeyId<'a> {
     /// Nothing, as in OMS bundles.
     Empty,
+    /// Nothing, but a certificate for the key in the bundle.
+    Certificate(&'a SigningCertificate),
     /// The key's id, as Sigstore's clients expect for DSSE with managed keys.
     Hint,
 }

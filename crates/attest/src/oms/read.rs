@@ -51,7 +51,8 @@ pub(super) fn v1(statement: &Statement) -> Result<OmsPredicate, OmsError> {
         Some(size) => check_shards(&resources, size)?,
         None => check_names(resources.keys().map(String::as_str))?,
     }
-    let manifest = bound_manifest(&wire.resources)?;
+    let name = statement.subject.first().map_or("", |subject| &subject.name);
+    let manifest = bound_manifest(&wire.resources, name)?;
     let symlinks = match wire.serialization.allow_symlinks {
         true => SymlinkPolicy::FollowFilesInside,
         false => SymlinkPolicy::Refuse,
@@ -222,8 +223,9 @@ fn check_shards(resources: &BTreeMap<String, Vec<u8>>, size: NonZero<u64>) -> Re
     Ok(())
 }
 
-/// The manifest that the signed extras describe; all resources have them or none.
-fn bound_manifest(resources: &[WireResource]) -> Result<Option<Manifest>, OmsError> {
+/// The manifest that the signed extras describe; all resources have them or none. `model` is the name
+/// of a file that was signed as `.`.
+fn bound_manifest(resources: &[WireResource], model: &str) -> Result<Option<Manifest>, OmsError> {
     let extras: Vec<_> = resources.iter().map(extra).collect();
     if extras.iter().all(Option::is_none) {
         return Ok(None);
@@ -231,8 +233,9 @@ fn bound_manifest(resources: &[WireResource]) -> Result<Option<Manifest>, OmsErr
     let entry = |(resource, extra): (&WireResource, Option<(u64, Sha256)>)| {
         let (size, fsverity) = extra?;
         let sha256 = Sha256::parse(&resource.digest).ok()?;
+        let name = if resource.name == "." { model } else { &resource.name };
         let chunks = chunks(&resource.chunks, size, &fsverity);
-        Some(Entry { name: resource.name.clone(), size, sha256, fsverity, chunks })
+        Some(Entry { name: name.to_owned(), size, sha256, fsverity, chunks })
     };
     let entries: Option<Vec<Entry>> = resources.iter().zip(extras).map(entry).collect();
     let entries = entries.ok_or_else(|| shape("size and fsverity are on some resources only"))?;

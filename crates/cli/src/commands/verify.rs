@@ -1,8 +1,9 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use sealwright_attest::VerifyError;
 use sealwright_manifest::Identity;
 
 use crate::error::CliError;
@@ -13,43 +14,59 @@ use crate::service::{ServiceArgs, TrustArgs};
 
 mod artifact;
 mod compare;
+mod hashes;
 mod policy;
+mod several;
 mod signer;
 
 use compare::Comparison;
+use hashes::Hashes;
 use signer::{Checked, SignerArgs};
 
 /// Verify a model: every byte against a signature, or all evidence against a policy.
 ///
-/// With --bundle and one choice of whom to trust (--key; or --cert-root with --identity; or
-/// --trusted-root with --identity and --issuer, for keyless certificates): the signature is checked, then every file of the model against what was signed. With --policy:
-/// everything that the policy asks for is gathered from --service or --attestation, verified, and
-/// decided. Exit code 0 accepted, 1 refused, 2 unusable input.
+/// With --bundle and a choice of whom to trust (--key; or --cert-root with --identity; or
+/// --trusted-root with --identity and --issuer, for keyless certificates): the signature is checked,
+/// then every file of the model against what was signed. Several bundles must all be valid, or, with
+/// --require N, be by N different signers. With --policy: everything that the policy asks for is
+/// gathered from --service or --attestation, verified, and decided. Exit code 0 accepted, 1 refused,
+/// 2 unusable input.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Bundle that signs the model: an OpenSSF Model Signing bundle of any age.
-    #[arg(long, value_name = "FILE", required_unless_present = "policy")]
-    bundle: Option<PathBuf>,
+    /// Bundle that signs the model: an OpenSSF Model Signing bundle of any age; may be repeated.
+    #[arg(long = "bundle", value_name = "FILE", required_unless_present = "policy")]
+    bundles: Vec<PathBuf>,
+    /// Accept the model if N different signers signed it, each of them trusted: with the bundles
+    /// given, and those that `sign --add` put beside them (model.2.sig, …). Two signatures with one
+    /// key, or by one --identity, are by one signer.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..),
+        requires = "bundles",
+        conflicts_with = "artifact"
+    )]
+    require: Option<u16>,
     /// MODEL is any file, signed as such: a Sigstore bundle over its bytes, or over a statement that
     /// has it as subject.
-    #[arg(long, requires = "bundle", conflicts_with = "policy")]
+    #[arg(long, requires = "bundles", conflicts_with = "policy")]
     artifact: bool,
     #[command(flatten)]
     signer: SignerArgs,
     /// The bundle is not a signature over the files but this statement about the model: a predicate
     /// type, or a short name as for `attest`. What it says is for a policy to judge.
-    #[arg(long = "type", value_name = "TYPE", requires = "bundle")]
+    #[arg(long = "type", value_name = "TYPE", requires = "bundles")]
     predicate_type: Option<String>,
     /// Accept files that the signature does not list.
-    #[arg(long, requires = "bundle")]
+    #[arg(long, requires = "bundles")]
     ignore_unsigned_files: bool,
     /// Taken for compatibility: whether links count is what the signature says.
-    #[arg(long, requires = "bundle")]
+    #[arg(long, requires = "bundles")]
     allow_symlinks: bool,
     /// Look at the top-level .git, .gitignore, .gitattributes and .github as well.
-    #[arg(long, requires = "bundle")]
+    #[arg(long, requires = "bundles")]
     no_ignore_git_paths: bool,
     #[command(flatten)]
     policy: policy::PolicyArgs,
@@ -63,16 +80,29 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut value = json!({"ok": true});
     let mut text = String::new();
     let mut identity = None;
-    if let Some(path) = args.bundle.as_ref().filter(|_| args.artifact) {
-        let (value, text) = artifact::run(args, path, ui)?;
-        ui.result(&value, &text);
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(path) = &args.bundle {
-        let signature = verify_signature(args, path, ui)?;
-        signature.add_to(&mut value);
-        text += &signature.to_text(args);
-        identity = signature.comparison.identity;
+    match (&args.bundles[..], args.require) {
+        ([], _) => {}
+        ([path], None) if args.artifact => {
+            let (value, text) = artifact::run(args, path, ui)?;
+            ui.result(&value, &text);
+            return Ok(ExitCode::SUCCESS);
+        }
+        (_, _) if args.artifact => {
+            return Err(CliError::input("--artifact takes one --bundle")
+                .hint("verify the bundles one by one"));
+        }
+        ([path], None) => {
+            let signature = verify_signature(args, path, ui)?;
+            signature.add_to(&mut value);
+            text += &signature.to_text(args);
+            identity = signature.comparison.identity;
+        }
+        _ => {
+            let signatures = several::verify(args, ui)?;
+            signatures.add_to(&mut value);
+            text += &signatures.to_text(args);
+            identity = signatures.identity().cloned();
+        }
     }
     if value["ok"] == true && args.policy.is_given() {
         let model_digest = match identity {
@@ -94,17 +124,43 @@ struct Signature {
     comparison: Comparison,
 }
 
-fn verify_signature(args: &Args, path: &std::path::Path, ui: &Ui) -> Result<Signature, CliError> {
+fn verify_signature(args: &Args, path: &Path, ui: &Ui) -> Result<Signature, CliError> {
     let trusted = args.signer.open(&args.trust, ui)?;
-    let bytes = files::read(path, "bundle", sealwright_attest::MAX_BUNDLE_SIZE)?;
-    let checked = trusted.check(&bytes).map_err(|error| error.about(path.display()))?;
-    let comparison = compare::compare(args, path, &checked)?;
-    Ok(Signature { checked, comparison })
+    let bytes = read(path)?;
+    let checked =
+        trusted.check(&bytes).map_err(|refusal| CliError::from(refusal).about(path.display()))?;
+    Signature::compare(args, path, checked, &mut Hashes::default())
+}
+
+fn read(bundle: &Path) -> Result<Vec<u8>, CliError> {
+    files::read(bundle, "bundle", sealwright_attest::MAX_BUNDLE_SIZE)
 }
 
 impl Signature {
+    /// Holds the model against what the signature in `bundle` covers.
+    fn compare(
+        args: &Args,
+        bundle: &Path,
+        checked: Checked,
+        hashes: &mut Hashes,
+    ) -> Result<Self, CliError> {
+        let comparison = compare::compare(args, bundle, &checked, hashes)?;
+        Ok(Self { checked, comparison })
+    }
+
     fn is_accepted(&self) -> bool {
-        self.comparison.differences.is_empty() && self.checked.signer.is_sound()
+        self.refused_as().is_none()
+    }
+
+    /// A stable name for why it does not count.
+    fn refused_as(&self) -> Option<&'static str> {
+        let log_problem = self.checked.signer.log_problem();
+        let is_same = self.comparison.differences.is_empty();
+        if is_same { log_problem.map(VerifyError::code) } else { Some("MODEL_DIFFERS") }
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        self.comparison.identity.as_ref()
     }
 
     fn add_to(&self, value: &mut Value) {

@@ -170,3 +170,71 @@ fn a_bundle_can_go_to_standard_output() {
     home.write("model.sig", &ran.stderr);
     home.must("verify model --bundle model.sig --key keys/trainer.pub");
 }
+
+#[test]
+fn a_file_can_be_signed_as_the_reference_wants_it() {
+    let home = home();
+    home.write("loan.gguf", "weights");
+    home.must("sign loan.gguf --key keys/trainer.key");
+    let names = |bundle| statement(&home, bundle)["predicate"]["resources"][0]["name"].clone();
+    assert_eq!(names("model.sig"), "loan.gguf");
+    let value = home.json("sign loan.gguf --key keys/trainer.key --compat model-signing -o c.sig");
+    assert_eq!(names("c.sig"), ".");
+    assert_eq!(value["model_digest"], home.json("digest loan.gguf")["model_digest"]);
+    assert_eq!(statement(&home, "c.sig")["subject"], statement(&home, "model.sig")["subject"]);
+    let verify = "verify loan.gguf --bundle c.sig --key keys/trainer.pub";
+    assert_eq!(home.json(verify)["model_digest"], value["model_digest"]);
+    // The signature still covers the name, as part of the model digest.
+    std::fs::copy(home.path("loan.gguf"), home.path("other.gguf")).unwrap();
+    assert_eq!(home.run(&verify.replace("loan", "other")).code, Some(1));
+    home.must("sign loan.gguf --key keys/lead.key --add");
+    home.must("sign loan.gguf --key keys/officer.key --add --compat model-signing");
+    home.must(
+        "verify loan.gguf --bundle model.sig --require 3 --key keys/trainer.pub \
+         --key keys/lead.pub --key keys/officer.pub",
+    );
+    home.write("loan.gguf", "Weights");
+    let ran = home.run(&format!("--json {verify}"));
+    assert_eq!((ran.code, &ran.json()["differences"]), (Some(1), &json!(["changed: loan.gguf"])));
+    // For a directory there is nothing to do.
+    home.must("sign model --key keys/trainer.key -o a.sig");
+    home.must("sign model --key keys/trainer.key --compat model-signing -o b.sig");
+    assert_eq!(statement(&home, "a.sig"), statement(&home, "b.sig"));
+    home.run("sign model --key keys/trainer.key --compat cosign").failed(2, "model-signing");
+}
+
+#[test]
+fn what_git_keeps_is_signed_if_asked_for() {
+    let home = home();
+    let verify = "verify model --bundle model.sig --key keys/trainer.pub";
+    let sign = "sign model --key keys/trainer.key --no-ignore-git-paths";
+    // Nothing of git's is there, and nothing may come.
+    home.must(sign);
+    let predicate = statement(&home, "model.sig")["predicate"].clone();
+    assert_eq!(predicate["serialization"]["ignore_paths"], json!([]));
+    home.must(verify);
+    home.write("model/.github/evil.py", "import os");
+    let ran = home.run(&format!("--json {verify}"));
+    assert_eq!(
+        (ran.code, &ran.json()["differences"]),
+        (Some(1), &json!(["added: .github/evil.py"]))
+    );
+    std::fs::remove_dir_all(home.path("model/.github")).unwrap();
+    home.write("model/.gitignore", "*.tmp");
+    home.write("model/sub/.gitignore", "*.tmp");
+    let value = home.json(sign);
+    assert_eq!(value["model_digest"], home.json(verify)["model_digest"]);
+    home.must(&format!("{verify} --no-ignore-git-paths"));
+    home.json("sign model --key keys/lead.key --no-ignore-git-paths --add");
+    home.run("sign model --key keys/officer.key --add").failed(1, "missing: .gitignore");
+    home.write("model/.gitignore", "*.tpm");
+    let ran = home.run(&format!("--json {verify}"));
+    assert_eq!((ran.code, &ran.json()["differences"]), (Some(1), &json!(["changed: .gitignore"])));
+    home.remove("model/.gitignore");
+    let ran = home.run(&format!("--json {verify}"));
+    assert_eq!((ran.code, &ran.json()["differences"]), (Some(1), &json!(["missing: .gitignore"])));
+    // Without the option they are nobody's business, as ever.
+    home.must("sign model --key keys/trainer.key");
+    home.write("model/.gitignore", "anything");
+    assert_eq!(home.json(verify)["ignored"], json!([".gitignore"]));
+}

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::error::CliError;
-use crate::output::{BAD, DIM, GOOD, STRONG, Ui};
+use crate::output::{BAD, DIM, GOOD, STRONG, Ui, wrap};
 
 mod example;
 mod inference;
@@ -192,33 +192,5 @@ impl Outcome {
             Outcome::Allow => "allow",
             Outcome::Deny => "deny",
         }
-    }
-}
-
-/// Breaks a line at spaces so that it fits `width` columns; longer words stand alone.
-fn wrap(line: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in line.split(' ') {
-        let Some(last) = lines.last_mut() else { break };
-        if last.is_empty() {
-            last.push_str(word);
-        } else if last.chars().count() + 1 + word.chars().count() <= width {
-            last.push(' ');
-            last.push_str(word);
-        } else {
-            // A continuation is set in, so that the next reason is seen to begin.
-            lines.push(format!("  {word}"));
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn long_lines_are_broken_at_spaces() {
-        assert_eq!(super::wrap("aa bb cc", 5), ["aa bb", "  cc"]);
-        assert_eq!(super::wrap("aaaaaaaa b", 5), ["aaaaaaaa", "  b"]);
-        assert_eq!(super::wrap("", 5), [""]);
     }
 }

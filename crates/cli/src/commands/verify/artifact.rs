@@ -11,7 +11,7 @@ use sealwright_sigstore::{
 
 use crate::clock;
 use crate::commands::verify::Args;
-use crate::commands::verify::signer::Trusted;
+use crate::commands::verify::signer::{Keyless, Trusted};
 use crate::error::CliError;
 use crate::files;
 use crate::output::{GOOD, Ui, fields, plain};
@@ -54,15 +54,17 @@ fn verify(
     let key;
     let nobody;
     let (trust, signer, now) = match trusted {
-        Trusted::Keyless { trust, identity, now, .. } => {
+        Trusted::Keyless(Keyless { trust, identities, now, .. }) => {
+            let [identity] = &identities[..] else { return Err(not_one("--identity")) };
             (trust.as_ref(), Signer::Identity(identity), *now)
         }
-        Trusted::Key { key: public, .. } => {
+        Trusted::Own { keys, certificates: None } => {
+            let [public] = &keys.keys[..] else { return Err(not_one("--key")) };
             key = ManagedKey::from_spki(&public.spki())?;
             nobody = Trust::nobody();
             (&nobody, Signer::Key(&key), clock::now()?)
         }
-        Trusted::Certificates { .. } => {
+        Trusted::Own { .. } => {
             return Err(CliError::input("--artifact takes --key or a keyless identity")
                 .hint("give --key PUB, or --trusted-root FILE with --identity and --issuer"));
         }
@@ -80,4 +82,9 @@ fn verify(
         }
         other => Ok(other?),
     }
+}
+
+fn not_one(option: &str) -> CliError {
+    CliError::input(format!("--artifact takes one {option}"))
+        .hint("verify the bundles of several signers one by one")
 }

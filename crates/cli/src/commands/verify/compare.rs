@@ -9,9 +9,9 @@ use sealwright_manifest::{
 };
 
 use crate::commands::verify::Args;
+use crate::commands::verify::hashes::Hashes;
 use crate::commands::verify::signer::Checked;
 use crate::error::CliError;
-use crate::model;
 
 /// How the model compares.
 pub(super) struct Comparison {
@@ -35,11 +35,12 @@ pub(super) fn compare(
     args: &Args,
     bundle: &Path,
     checked: &Checked,
+    hashes: &mut Hashes,
 ) -> Result<Comparison, CliError> {
     let found = &checked.statement.predicate_type;
     // A rejection is a valid statement about the model too: only what was asked for is accepted.
     let compared = match (&args.predicate_type, &checked.oms) {
-        (None, Some(oms)) => compare_oms(args, bundle, oms),
+        (None, Some(oms)) => compare_oms(args, bundle, oms, hashes),
         (None, None) => {
             let found = format!("the bundle is no signature over files but a {found} statement");
             Ok(refused_for(vec![found]))
@@ -47,7 +48,7 @@ pub(super) fn compare(
         (Some(wanted), _) if predicate::resolve_type(wanted) != found => {
             Ok(refused_for(vec![format!("the statement is of type {found}")]))
         }
-        (Some(_), _) => compare_identity(args, bundle, checked),
+        (Some(_), _) => compare_identity(args, bundle, checked, hashes),
     };
     compared.or_else(|failure| match failure {
         Failure::Model(error) => refuse_or_fail(error, checked.oms.as_ref()),
@@ -66,23 +67,28 @@ impl From<ManifestError> for Failure {
     }
 }
 
-fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Comparison, Failure> {
+fn compare_oms(
+    args: &Args,
+    bundle: &Path,
+    oms: &OmsPredicate,
+    hashes: &mut Hashes,
+) -> Result<Comparison, Failure> {
     let signed_options = oms.walk_options();
     let mut ignored: Vec<String> = args.model.relative(bundle).into_iter().collect();
     ignored.extend(signed_options.ignore_paths);
     let mut options = args.model.options(ignored).map_err(Failure::Usage)?;
     options.symlinks = signed_options.symlinks;
-    options.ignore_git_paths = !args.no_ignore_git_paths;
+    options.ignore_git_paths = signed_options.ignore_git_paths && !args.no_ignore_git_paths;
     let single = single_file(args);
     let path = &args.model.path;
     let (identity, found, unlisted) = match oms.hashing() {
         OmsHashing::Identity { chunk_size } => {
-            let identity = model::identify(path, &options, None, chunk_size)?.value;
+            let identity = hashes.identity(path, &options, chunk_size)?;
             let differences = oms.compare_identity(&identity);
             (Some(identity), differences, Vec::new())
         }
         OmsHashing::Manifest => {
-            let manifest = model::hash(path, &options, None)?.value;
+            let manifest = hashes.manifest(path, &options)?;
             let differences = oms.compare(&manifest, single.as_deref());
             (Some(manifest.identity()), differences, Vec::new())
         }
@@ -92,7 +98,7 @@ fn compare_oms(args: &Args, bundle: &Path, oms: &OmsPredicate) -> Result<Compari
                                --ignore-unsigned-files cannot be combined with it";
                 return Ok(refused_for(vec![refused.to_owned()]));
             }
-            let resources = model::hash_resources(path, &options, serialization, limit)?;
+            let resources = hashes.resources(path, &options, serialization, limit)?;
             let differences = oms.compare_resources(&resources, single.as_deref());
             (None, differences, resources.unlisted)
         }
@@ -127,10 +133,15 @@ fn judge(
 }
 
 /// Any other statement: the model digest must be one of its subjects.
-fn compare_identity(args: &Args, bundle: &Path, checked: &Checked) -> Result<Comparison, Failure> {
+fn compare_identity(
+    args: &Args,
+    bundle: &Path,
+    checked: &Checked,
+    hashes: &mut Hashes,
+) -> Result<Comparison, Failure> {
     let ignored = args.model.relative(bundle).into_iter().collect();
     let options = args.model.options(ignored).map_err(Failure::Usage)?;
-    let identity = model::identify(&args.model.path, &options, None, None)?.value;
+    let identity = hashes.identity(&args.model.path, &options, None)?;
     if !checked.statement.is_about(&identity.model_digest().to_string()) {
         let other = "the statement is about another model digest".to_owned();
         return Ok(refused_for(vec![other]));

@@ -1,4 +1,4 @@
-//! Whom to trust for a signature: exactly one choice.
+//! Whom to trust for a signature: keys, certificates of some people, or keyless identities.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use sealwright_attest::{
-    Bundle, CertificateTrust, CertifiedKey, ExpectedIdentity, IN_TOTO_PAYLOAD_TYPE, LogProof,
-    OmsPredicate, PublicKey, Signed, Statement, Timestamp, TrustedRoot, VerifyError,
-    check_certificate, check_signature, pae, predicate,
+    Bundle, BundleError, CertificateTrust, CertifiedKey, ExpectedIdentity, IN_TOTO_PAYLOAD_TYPE,
+    LogProof, OmsPredicate, PublicKey, Signed, Statement, Timestamp, TrustedRoot,
+    VerificationMaterial, VerifyError, check_certificate, check_signature, pae, predicate,
 };
 use sealwright_manifest::Sha256;
 use sealwright_sigstore::{
@@ -26,35 +26,67 @@ use crate::service::TrustArgs;
 /// Whom to trust.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SignerArgs {
-    /// Trust this public key: `file:PATH` or a path.
-    #[arg(long, value_name = "PUB", requires = "bundle", conflicts_with = "cert_roots")]
-    key: Option<String>,
+    /// Trust this public key: `file:PATH` or a path; may be repeated.
+    #[arg(long = "key", value_name = "PUB", requires = "bundles")]
+    keys: Vec<String>,
     /// Trust certificates that lead to a root in this PEM file; may be repeated. Certificates in it
     /// that are not self-signed help to find the way and are no roots.
-    #[arg(long = "cert-root", value_name = "PEM", requires = "bundle")]
+    #[arg(long = "cert-root", value_name = "PEM", requires = "bundles")]
     cert_roots: Vec<PathBuf>,
     /// Trust the keyless certificate of this identity under --trusted-root (or any certificate of it
-    /// under --cert-root): its subject alternative name, such as an e-mail address or URI.
-    #[arg(long, value_name = "SAN", requires = "bundle", conflicts_with = "key")]
-    identity: Option<String>,
-    /// OIDC issuer that vouched for a keyless identity.
-    #[arg(long, value_name = "URL", requires = "identity", conflicts_with_all = ["cert_roots", "key"])]
+    /// under --cert-root): its subject alternative name, such as an e-mail address or URI. May be
+    /// repeated.
+    #[arg(long = "identity", value_name = "SAN", requires = "bundles")]
+    identities: Vec<String>,
+    /// OIDC issuer that vouched for the keyless identities.
+    #[arg(long, value_name = "URL", requires = "identities", conflicts_with_all = ["cert_roots", "keys"])]
     issuer: Option<String>,
     /// Accept anybody's certificate.
-    #[arg(long, requires = "bundle", conflicts_with_all = ["identity", "key"])]
+    #[arg(long, requires = "bundles", conflicts_with_all = ["identities", "keys"])]
     insecure_any_identity: bool,
     /// Time at which certificates must be valid; now otherwise.
-    #[arg(long, value_name = "RFC3339", value_parser = Timestamp::parse, requires = "bundle")]
+    #[arg(long, value_name = "RFC3339", value_parser = Timestamp::parse, requires = "bundles")]
     at: Option<Timestamp>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
 
-/// A choice with its files read.
+/// Whom to trust, with all files read.
 pub(super) enum Trusted {
-    Key { key: PublicKey, root: Option<TrustedRoot> },
-    Certificates { trust: CertificateTrust, identity: ExpectedIdentity, at: Timestamp },
-    Keyless { trust: Box<Trust>, identity: IdentityPolicy, any_identity: bool, now: Timestamp },
+    /// Keys, and certificates beside them: a bundle says which of the two it is signed with.
+    Own { keys: Keys, certificates: Option<Certificates> },
+    /// Keyless certificates.
+    Keyless(Keyless),
+}
+
+/// Keys, and the logs that can say when they signed.
+pub(super) struct Keys {
+    pub(super) keys: Vec<PublicKey>,
+    root: Option<TrustedRoot>,
+}
+
+/// Certificates of these people at a time.
+pub(super) struct Certificates {
+    trust: CertificateTrust,
+    identity: ExpectedIdentity,
+    at: Timestamp,
+}
+
+/// Keyless certificates of these people.
+pub(super) struct Keyless {
+    pub(super) trust: Box<Trust>,
+    /// At least one.
+    pub(super) identities: Vec<IdentityPolicy>,
+    any_identity: bool,
+    pub(super) now: Timestamp,
+}
+
+/// Why a bundle is no signature by somebody trusted.
+pub(super) enum Refusal {
+    /// It is no bundle at all, or cannot be read.
+    Unusable(CliError),
+    /// It is one, and does not count; the code is stable.
+    Refused { code: &'static str, error: CliError },
 }
 
 /// A valid signature and what it covers.
@@ -68,30 +100,54 @@ pub(super) struct Checked {
 
 /// Who signed, as far as the choice can tell, and when.
 pub(super) enum Signer {
-    Key { key: PublicKey, log: Option<Result<LogProof, VerifyError>> },
-    Certificate { certified: CertifiedKey, at: Timestamp, any_identity: bool },
-    Keyless { verified: VerifiedSigstore, any_identity: bool },
+    Key {
+        key: PublicKey,
+        log: Option<Result<LogProof, VerifyError>>,
+    },
+    /// With those of the certificate's names that were asked for; all of them if anybody's would do.
+    Certificate {
+        certified: CertifiedKey,
+        names: Vec<String>,
+        at: Timestamp,
+        any_identity: bool,
+    },
+    Keyless {
+        verified: VerifiedSigstore,
+        any_identity: bool,
+    },
 }
 
 impl SignerArgs {
     pub(super) fn open(&self, trust: &TrustArgs, ui: &Ui) -> Result<Trusted, CliError> {
-        if let Some(key) = &self.key {
-            let key = keyref::open_public(key, &self.passphrase, ui)?;
-            return Ok(Trusted::Key { key, root: trust.root()? });
-        }
-        if self.identity.is_none() && !self.insecure_any_identity {
-            return Err(CliError::input("a signature proves nothing without a signer").hint(
+        let keys = self.keys.iter().map(|key| keyref::open_public(key, &self.passphrase, ui));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let names_somebody = !self.identities.is_empty() || self.insecure_any_identity;
+        match (keys.is_empty(), self.cert_roots.is_empty()) {
+            (true, _) | (false, false) if !names_somebody => Err(CliError::input(
+                "a signature proves nothing without a signer",
+            )
+            .hint(
                 "give --key PUB, or --cert-root PEM with --identity SAN, or --trusted-root FILE \
-                 with --identity SAN and --issuer URL",
-            ));
+                     with --identity SAN and --issuer URL",
+            )),
+            (false, true) if names_somebody => {
+                let message = "--identity is about certificates, and there is no --cert-root";
+                Err(CliError::input(message).hint("give --cert-root PEM, or --key without it"))
+            }
+            (true, true) => self.open_keyless(trust).map(Trusted::Keyless),
+            (no_keys, no_certificates) => {
+                let root = if no_keys { None } else { trust.root()? };
+                let certificates = (!no_certificates).then(|| self.open_certificates());
+                let certificates = certificates.transpose()?;
+                Ok(Trusted::Own { keys: Keys { keys, root }, certificates })
+            }
         }
-        if self.cert_roots.is_empty() { self.open_keyless(trust) } else { self.open_certificates() }
     }
 
-    fn open_certificates(&self) -> Result<Trusted, CliError> {
-        let identity = match &self.identity {
-            Some(identity) => ExpectedIdentity::Exactly(identity.clone()),
-            None => ExpectedIdentity::InsecureAny,
+    fn open_certificates(&self) -> Result<Certificates, CliError> {
+        let identity = match self.insecure_any_identity {
+            false => ExpectedIdentity::OneOf(self.identities.clone()),
+            true => ExpectedIdentity::InsecureAny,
         };
         let texts = self.cert_roots.iter().map(|path| files::read_text(path, "root certificate"));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
@@ -101,10 +157,10 @@ impl SignerArgs {
                     .hint("give the root certificate, in PEM; intermediates may stand beside it")
             })?;
         let at = self.at.map_or_else(clock::now, Ok)?;
-        Ok(Trusted::Certificates { trust, identity, at })
+        Ok(Certificates { trust, identity, at })
     }
 
-    fn open_keyless(&self, trust: &TrustArgs) -> Result<Trusted, CliError> {
+    fn open_keyless(&self, trust: &TrustArgs) -> Result<Keyless, CliError> {
         let missing = |what: &str| {
             CliError::input(format!("a keyless identity needs {what}"))
                 .hint("give --trusted-root FILE, --identity SAN and --issuer URL together")
@@ -113,51 +169,146 @@ impl SignerArgs {
         let root = files::read(path, "trusted root", 4 << 20)?;
         let trust = Trust::parse(&root)
             .map_err(|error| CliError::input(format!("{}: {error}", path.display())))?;
-        let identity = match (&self.identity, &self.issuer) {
-            (Some(identity), Some(issuer)) => {
-                IdentityPolicy::new(Matcher::exact(identity), Matcher::exact(issuer))
-            }
-            (Some(_), None) => return Err(missing("--issuer URL")),
-            (None, _) => IdentityPolicy::insecure_any_identity(),
+        let identities = match (self.insecure_any_identity, &self.issuer) {
+            (true, _) => vec![IdentityPolicy::insecure_any_identity()],
+            (false, Some(issuer)) => self
+                .identities
+                .iter()
+                .map(|name| IdentityPolicy::new(Matcher::exact(name), Matcher::exact(issuer)))
+                .collect(),
+            (false, None) => return Err(missing("--issuer URL")),
         };
         let now = self.at.map_or_else(clock::now, Ok)?;
-        let any_identity = self.identity.is_none();
-        Ok(Trusted::Keyless { trust: Box::new(trust), identity, any_identity, now })
+        let any_identity = self.insecure_any_identity;
+        Ok(Keyless { trust: Box::new(trust), identities, any_identity, now })
     }
 }
 
 impl Trusted {
     /// Checks the signature of a bundle over a statement.
-    pub(super) fn check(&self, bytes: &[u8]) -> Result<Checked, CliError> {
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<Checked, Refusal> {
+        let (keys, certificates) = match self {
+            Trusted::Keyless(keyless) => return keyless.check(bytes),
+            Trusted::Own { keys, certificates } => (keys, certificates),
+        };
+        let bundle = Bundle::parse(bytes)?;
+        let has_certificate = matches!(bundle.material(), VerificationMaterial::Certificates(_));
+        match certificates {
+            Some(certificates) if has_certificate || keys.keys.is_empty() => {
+                certificates.check(&bundle)
+            }
+            _ => keys.check(&bundle),
+        }
+    }
+}
+
+impl Keys {
+    fn check(&self, bundle: &Bundle) -> Result<Checked, Refusal> {
+        let mut outcome = None;
+        for key in &self.keys {
+            match check_signature(bundle, key) {
+                Ok(signed) => {
+                    let log = self.root.as_ref().map(|root| signed.check_log(bundle, root));
+                    return Ok(Checked::of(&signed, Signer::Key { key: key.clone(), log }));
+                }
+                // One of many may be meant, and none is nearer than another.
+                Err(VerifyError::OtherKey { found, .. }) if self.keys.len() > 1 => {
+                    let wanted = "any of the given keys".to_owned();
+                    outcome = outcome.or(Some(VerifyError::OtherKey { found, wanted }));
+                }
+                Err(error @ (VerifyError::OtherKey { .. } | VerifyError::Signature)) => {
+                    outcome = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(outcome.unwrap_or(VerifyError::NotCertificateSigned).into())
+    }
+}
+
+impl Certificates {
+    fn check(&self, bundle: &Bundle) -> Result<Checked, Refusal> {
+        let (signed, certified) = check_certificate(bundle, &self.trust, &self.identity, self.at)?;
+        let mut names = certified.identities.clone();
+        if let ExpectedIdentity::OneOf(expected) = &self.identity {
+            names.retain(|name| expected.contains(name));
+        }
+        let any_identity = self.identity == ExpectedIdentity::InsecureAny;
+        let signer = Signer::Certificate { certified, names, at: self.at, any_identity };
+        Ok(Checked::of(&signed, signer))
+    }
+}
+
+impl Keyless {
+    fn check(&self, bytes: &[u8]) -> Result<Checked, Refusal> {
+        let bundle = SigstoreBundle::parse(bytes).map_err(|error| {
+            let error = CliError::input(error.to_string()).hint("expected a Sigstore bundle");
+            Refusal::Unusable(error)
+        })?;
+        let verified = self.any_of(|identity| {
+            let thresholds = Thresholds::of(&self.trust);
+            let signer = sealwright_sigstore::Signer::Identity(identity);
+            sealwright_sigstore::verify_statement(
+                &bundle,
+                &self.trust,
+                signer,
+                &thresholds,
+                self.now,
+            )
+        })?;
+        Checked::keyless(verified, self.any_identity)
+    }
+
+    /// The first identity with which `verify` succeeds; the first error if it does with none.
+    fn any_of<T>(
+        &self,
+        verify: impl Fn(&IdentityPolicy) -> Result<T, SigstoreError>,
+    ) -> Result<T, SigstoreError> {
+        let Some((first, others)) = self.identities.split_first() else {
+            return verify(&IdentityPolicy::insecure_any_identity());
+        };
+        verify(first).or_else(|error| others.iter().find_map(|i| verify(i).ok()).ok_or(error))
+    }
+}
+
+impl Refusal {
+    /// A stable name for scripts.
+    pub(super) fn code(&self) -> &'static str {
         match self {
-            Trusted::Key { key, root } => {
-                let bundle = Bundle::parse(bytes)?;
-                let signed = check_signature(&bundle, key)?;
-                let log = root.as_ref().map(|root| signed.check_log(&bundle, root));
-                Ok(Checked::of(&signed, Signer::Key { key: key.clone(), log }))
-            }
-            Trusted::Certificates { trust, identity, at } => {
-                let bundle = Bundle::parse(bytes)?;
-                let (signed, certified) = check_certificate(&bundle, trust, identity, *at)?;
-                let any_identity = *identity == ExpectedIdentity::InsecureAny;
-                let signer = Signer::Certificate { certified, at: *at, any_identity };
-                Ok(Checked::of(&signed, signer))
-            }
-            Trusted::Keyless { trust, identity, any_identity, now } => {
-                let bundle = SigstoreBundle::parse(bytes).map_err(|error| {
-                    CliError::input(error.to_string()).hint("expected a Sigstore bundle")
-                })?;
-                let signer = sealwright_sigstore::Signer::Identity(identity);
-                let thresholds = Thresholds::of(trust);
-                let verified = sealwright_sigstore::verify_statement(
-                    &bundle,
-                    trust,
-                    signer,
-                    &thresholds,
-                    *now,
-                )?;
-                Checked::keyless(verified, *any_identity)
-            }
+            Refusal::Unusable(_) => "BUNDLE_UNUSABLE",
+            Refusal::Refused { code, .. } => code,
+        }
+    }
+
+    pub(super) fn error(&self) -> &CliError {
+        match self {
+            Refusal::Unusable(error) | Refusal::Refused { error, .. } => error,
+        }
+    }
+}
+
+impl From<BundleError> for Refusal {
+    fn from(error: BundleError) -> Self {
+        Self::Unusable(error.into())
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        Self::Refused { code: error.code(), error: error.into() }
+    }
+}
+
+impl From<SigstoreError> for Refusal {
+    fn from(error: SigstoreError) -> Self {
+        Self::Refused { code: error.code(), error: error.into() }
+    }
+}
+
+impl From<Refusal> for CliError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unusable(error) | Refusal::Refused { error, .. } => error,
         }
     }
 }
@@ -168,7 +319,7 @@ impl Checked {
         Self { statement, oms, digest: signed.digest(), signer }
     }
 
-    fn keyless(verified: VerifiedSigstore, any_identity: bool) -> Result<Self, CliError> {
+    fn keyless(verified: VerifiedSigstore, any_identity: bool) -> Result<Self, Refusal> {
         let payload = verified.payload().unwrap_or_default();
         let statement = Statement::parse(payload).map_err(VerifyError::from)?;
         predicate::check(&statement.predicate_type, &statement.predicate)
@@ -183,9 +334,30 @@ impl Checked {
 }
 
 impl Signer {
-    /// Whether what is claimed of a log holds; a claim that does not makes the whole suspect.
-    pub(super) fn is_sound(&self) -> bool {
-        !matches!(self, Signer::Key { log: Some(Err(_)), .. })
+    /// What is wrong with what is claimed of a log; a claim that does not hold makes the whole
+    /// suspect.
+    pub(super) fn log_problem(&self) -> Option<&VerifyError> {
+        match self {
+            Signer::Key { log: Some(Err(error)), .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What tells signers apart. Signatures that have any of it in common may be by one person, and
+    /// count as one: a key and its certificate, somebody's two certificates, one key in two hands.
+    pub(super) fn marks(&self) -> Vec<String> {
+        let key_mark = |key: &PublicKey| format!("key {}", key.id());
+        let name_mark = |name: &String| format!("name {name}");
+        match self {
+            Signer::Key { key, .. } => vec![key_mark(key)],
+            Signer::Certificate { certified, names, .. } => {
+                let names =
+                    if names.is_empty() { std::slice::from_ref(&certified.subject) } else { names };
+                names.iter().map(name_mark).chain([key_mark(&certified.key)]).collect()
+            }
+            // The key lives for minutes: who it was is all there is.
+            Signer::Keyless { verified, .. } => vec![name_mark(&signer_names(verified).0)],
+        }
     }
 
     pub(super) fn add_to(&self, value: &mut Value) {
@@ -199,7 +371,7 @@ impl Signer {
                     Some(Err(error)) => json!({"verified": false, "error": error.to_string()}),
                 };
             }
-            Signer::Certificate { certified, at, any_identity } => {
+            Signer::Certificate { certified, at, any_identity, .. } => {
                 value["key_id"] = json!(certified.key.id());
                 value["signer"] = json!({
                     "subject": certified.subject,
@@ -220,6 +392,14 @@ impl Signer {
                 value["signed_before"] = json!(verified.signed_before());
                 value["logs"] = logs.collect();
             }
+        }
+    }
+
+    /// Who signed, where a whole key id has no room.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Signer::Key { key, .. } => format!("key {}", crate::service::short(&key.id())),
+            other => other.to_string(),
         }
     }
 
@@ -260,7 +440,7 @@ impl fmt::Display for Signer {
         };
         match self {
             Signer::Key { key, .. } => write!(f, "key {}", key.id()),
-            Signer::Certificate { certified, at, any_identity } => {
+            Signer::Certificate { certified, at, any_identity, .. } => {
                 let names = match certified.identities.is_empty() {
                     true => certified.subject.clone(),
                     false => certified.identities.join(", "),

@@ -1,0 +1,122 @@
+//! What was hashed for one signature need not be hashed again for the next.
+//!
+//! This is not the cache of digests on disk, which verifying never asks.
+
+use std::path::Path;
+
+use sealwright_manifest::{
+    ChunkSize, GIT_PATHS, Identity, Manifest, ManifestError, Resources, Serialization,
+    SymlinkPolicy, WalkOptions,
+};
+
+use crate::model;
+
+/// The model as it was hashed so far.
+#[derive(Default)]
+pub(super) struct Hashes {
+    identities: Vec<((Walked, Option<ChunkSize>), Identity)>,
+    manifests: Vec<(Walked, Manifest)>,
+    resources: Vec<((Walked, Serialization, usize), Resources)>,
+}
+
+/// Walks with the same of it find the same files.
+#[derive(PartialEq, Eq)]
+struct Walked {
+    ignore_paths: Vec<String>,
+    ignore_git_paths: bool,
+    symlinks: SymlinkPolicy,
+}
+
+impl Hashes {
+    /// [`model::identify`], once for each way to walk the model and size of chunks.
+    pub(super) fn identity(
+        &mut self,
+        path: &Path,
+        options: &WalkOptions,
+        chunk_size: Option<ChunkSize>,
+    ) -> Result<Identity, ManifestError> {
+        let key = (Walked::of(options), chunk_size);
+        if let Some((_, identity)) = self.identities.iter().find(|(known, _)| *known == key) {
+            return Ok(identity.clone());
+        }
+        let identity = model::identify(path, options, None, chunk_size)?.value;
+        self.identities.push((key, identity.clone()));
+        Ok(identity)
+    }
+
+    /// [`model::hash`], once for each way to walk the model.
+    pub(super) fn manifest(
+        &mut self,
+        path: &Path,
+        options: &WalkOptions,
+    ) -> Result<Manifest, ManifestError> {
+        let key = Walked::of(options);
+        if let Some((_, manifest)) = self.manifests.iter().find(|(known, _)| *known == key) {
+            return Ok(manifest.clone());
+        }
+        let manifest = model::hash(path, options, None)?.value;
+        self.manifests.push((key, manifest.clone()));
+        Ok(manifest)
+    }
+
+    /// [`model::hash_resources`], once for each way to walk and hash the model.
+    pub(super) fn resources(
+        &mut self,
+        path: &Path,
+        options: &WalkOptions,
+        serialization: Serialization,
+        limit: usize,
+    ) -> Result<Resources, ManifestError> {
+        let key = (Walked::of(options), serialization, limit);
+        if let Some((_, resources)) = self.resources.iter().find(|(known, _)| *known == key) {
+            return Ok(resources.clone());
+        }
+        let resources = model::hash_resources(path, options, serialization, limit)?;
+        self.resources.push((key, resources.clone()));
+        Ok(resources)
+    }
+}
+
+impl Walked {
+    fn of(options: &WalkOptions) -> Self {
+        let WalkOptions { ignore_paths, ignore_git_paths, symlinks } = options;
+        // Some signers record the defaults, some do not.
+        let is_default = |path: &String| *ignore_git_paths && GIT_PATHS.contains(&path.as_str());
+        let mut ignore_paths: Vec<String> =
+            ignore_paths.iter().filter(|path| !is_default(path)).cloned().collect();
+        ignore_paths.sort_unstable();
+        ignore_paths.dedup();
+        Self { ignore_paths, ignore_git_paths: *ignore_git_paths, symlinks: *symlinks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_hashed_once_for_each_way_to_walk_it() {
+        let model = tempfile::tempdir().unwrap();
+        std::fs::write(model.path().join("a"), "1").unwrap();
+        std::fs::write(model.path().join("b"), "2").unwrap();
+        let options = |paths: &[&str]| WalkOptions {
+            ignore_paths: paths.iter().map(|&path| path.to_owned()).collect(),
+            ..WalkOptions::default()
+        };
+        let mut hashes = Hashes::default();
+        let mut digest =
+            |paths: &[&str]| hashes.manifest(model.path(), &options(paths)).unwrap().model_digest();
+        let whole = digest(&[".git", ".github"]);
+        let part = digest(&["b", "c"]);
+        assert_ne!(whole, part);
+        // A second look would see the change.
+        std::fs::write(model.path().join("a"), "3").unwrap();
+        assert_eq!(digest(&[]), whole);
+        assert_eq!(digest(&["c", "b", "c"]), part);
+        assert_ne!(digest(&["c"]), whole);
+        let identity = hashes.identity(model.path(), &options(&[]), None).unwrap();
+        assert_ne!(identity.model_digest(), whole);
+        std::fs::write(model.path().join("a"), "4").unwrap();
+        assert_eq!(hashes.identity(model.path(), &options(&[]), None).unwrap(), identity);
+    }
+}
