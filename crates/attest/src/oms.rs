@@ -229,22 +229,14 @@ impl OmsPredicate {
     }
 
     /// How to walk the model that is to be compared: recorded ignore paths, recorded link policy, and
-    /// the paths of git, unless they are signed.
+    /// the defaults (OMS v1.0 §8.4 (4): git's paths are left out whatever was recorded, and missing if
+    /// they are signed; a caller who wants them says so).
     pub fn walk_options(&self) -> WalkOptions {
         WalkOptions {
             ignore_paths: self.ignore_paths.clone(),
-            ignore_git_paths: !self.covers_git_paths(),
             symlinks: self.symlinks,
+            ..WalkOptions::default()
         }
-    }
-
-    /// Whether the signer looked at git's paths too: some are signed; or, where it is known that the
-    /// writer records what it leaves out, they are not among it.
-    fn covers_git_paths(&self) -> bool {
-        let git = WalkOptions::default();
-        let is_recorded = self.ignore_paths.iter().any(|path| git.ignores(path));
-        let is_signed = self.resources.keys().any(|name| git.ignores(self.path_of(name)));
-        is_signed || (self.manifest.is_some() && !is_recorded)
     }
 
     /// How many files are signed.

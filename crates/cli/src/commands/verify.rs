@@ -129,7 +129,12 @@ fn verify_signature(args: &Args, path: &Path, ui: &Ui) -> Result<Signature, CliE
     let bytes = read(path)?;
     let checked =
         trusted.check(&bytes).map_err(|refusal| CliError::from(refusal).about(path.display()))?;
-    Signature::compare(args, path, checked, &mut Hashes::default())
+    Signature::compare(args, path, checked, &mut Hashes::wanting_identity(wants_identity(args, ui)))
+}
+
+/// Whether the model digest is wanted, whatever the signature needs.
+fn wants_identity(args: &Args, ui: &Ui) -> bool {
+    ui.is_json() || args.policy.is_given()
 }
 
 fn read(bundle: &Path) -> Result<Vec<u8>, CliError> {
@@ -186,6 +191,9 @@ impl Signature {
             false => format!("{BAD}refused{BAD:#}"),
         };
         let mut rows = vec![("model", args.model.path.display().to_string())];
+        if identity.is_none() {
+            rows.extend(self.comparison.oms_root.map(|root| ("OMS root", root.to_string())));
+        }
         let checked = format!("every byte of {}", output::count(*files, "file"));
         match identity {
             Some(identity) if differences.is_empty() => {

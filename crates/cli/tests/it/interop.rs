@@ -300,18 +300,21 @@ fn git_paths_are_signed_alike() {
         home.must("sign model --key keys/trainer.key --no-ignore-git-paths");
         assert_eq!(paths(&home), json!([]));
         let theirs = format!("{} --no-ignore-git-paths", KEY.theirs);
+        let ours = format!("{} --no-ignore-git-paths", KEY.ours);
         tool.accepts(&home, &theirs);
-        home.must(KEY.ours);
+        home.must(&ours);
         tool.accepts(
             &home,
             "sign key model --private-key keys/trainer.key --signature model.sig \
              --no-ignore-git-paths",
         );
         tool.accepts(&home, &theirs);
-        home.must(KEY.ours);
+        home.must(&ours);
+        tool.refuses(&home, KEY.theirs);
+        assert_eq!(home.run(KEY.ours).code, Some(1));
         home.write("model/.gitignore", "y");
         tool.refuses(&home, &theirs);
-        assert_eq!(home.run(KEY.ours).code, Some(1));
+        assert_eq!(home.run(&ours).code, Some(1));
     }
 }
 

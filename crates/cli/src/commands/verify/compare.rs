@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sealwright_attest::{OmsHashing, OmsPredicate, predicate};
 use sealwright_manifest::{
-    Difference, GIT_PATHS, Identity, ManifestError, Resources, Sha256, WalkOptions,
+    Difference, GIT_PATHS, HashAlgorithm, Identity, MAX_FILES, ManifestError, Resources,
+    Serialization, Sha256, WalkOptions,
 };
 
 use crate::commands::verify::Args;
@@ -78,7 +79,7 @@ fn compare_oms(
     ignored.extend(signed_options.ignore_paths);
     let mut options = args.model.options(ignored).map_err(Failure::Usage)?;
     options.symlinks = signed_options.symlinks;
-    options.ignore_git_paths = signed_options.ignore_git_paths && !args.no_ignore_git_paths;
+    options.ignore_git_paths = !args.no_ignore_git_paths;
     let single = single_file(args);
     let path = &args.model.path;
     let (identity, found, unlisted) = match oms.hashing() {
@@ -86,6 +87,13 @@ fn compare_oms(
             let identity = hashes.identity(path, &options, chunk_size)?;
             let differences = oms.compare_identity(&identity);
             (Some(identity), differences, Vec::new())
+        }
+        OmsHashing::Manifest if !hashes.identity_wanted => {
+            let serialization =
+                Serialization { algorithm: HashAlgorithm::Sha256, shard_size: None };
+            let resources = hashes.resources(path, &options, serialization, MAX_FILES)?;
+            let differences = oms.compare_resources(&resources, single.as_deref());
+            (None, differences, Vec::new())
         }
         OmsHashing::Manifest => {
             let manifest = hashes.manifest(path, &options)?;
@@ -118,6 +126,9 @@ fn judge(
     for difference in found {
         match difference {
             Difference::Added(name) if args.ignore_unsigned_files => unlisted.push(name),
+            Difference::Missing(name) if is_left_out_of_git(args, &name) => differences.push(
+                format!("missing: {name}: give --no-ignore-git-paths to look at git's files too"),
+            ),
             other => differences.push(other.to_string()),
         }
     }
@@ -127,9 +138,16 @@ fn judge(
         let files = identity.files().iter().filter(|file| is_signed(&file.name)).cloned();
         Identity::new(files.collect()).ok()
     });
-    let oms_root = identity.as_ref().and(oms.root());
+    let oms_root = differences.is_empty().then(|| oms.root()).flatten();
     let files = oms.file_count();
     Comparison { identity, oms_root, differences, unlisted, ignored: Vec::new(), files }
+}
+
+/// Whether it is one of git's files that was signed, is there, and was not looked at.
+fn is_left_out_of_git(args: &Args, name: &str) -> bool {
+    !args.no_ignore_git_paths
+        && WalkOptions::default().ignores(name)
+        && args.model.path.join(name).symlink_metadata().is_ok()
 }
 
 /// Any other statement: the model digest must be one of its subjects.

@@ -14,6 +14,9 @@ use crate::model;
 /// The model as it was hashed so far.
 #[derive(Default)]
 pub(super) struct Hashes {
+    /// Whether the model digest is wanted also where the signature does not need it: the plain digests
+    /// of other tools' signatures alone take half the time.
+    pub(super) identity_wanted: bool,
     identities: Vec<((Walked, Option<ChunkSize>), Identity)>,
     manifests: Vec<(Walked, Manifest)>,
     resources: Vec<((Walked, Serialization, usize), Resources)>,
@@ -28,6 +31,11 @@ struct Walked {
 }
 
 impl Hashes {
+    /// Nothing hashed so far.
+    pub(super) fn wanting_identity(identity_wanted: bool) -> Self {
+        Self { identity_wanted, ..Self::default() }
+    }
+
     /// [`model::identify`], once for each way to walk the model and size of chunks.
     pub(super) fn identity(
         &mut self,

@@ -39,7 +39,7 @@ struct Outcome {
 /// does not count.
 pub(super) fn verify(args: &Args, ui: &Ui) -> Result<Several, CliError> {
     let trusted = args.signer.open(&args.trust, ui)?;
-    let mut hashes = Hashes::default();
+    let mut hashes = Hashes::wanting_identity(super::wants_identity(args, ui));
     let mut outcomes = Vec::new();
     for bundle in bundles(args) {
         let result = check(args, &bundle, &trusted, &mut hashes)?;
