@@ -91,6 +91,18 @@ pub struct InclusionEvidence {
     pub checkpoint: String,
 }
 
+impl LogEntry {
+    /// The entry as Rekor v2 answers with it: proto3 JSON with unpopulated fields written out.
+    pub fn to_rekor_json(&self) -> String {
+        let mut value = serde_json::to_value(wire::LogEntry::from(self)).unwrap_or_default();
+        value["inclusionPromise"] = match &self.inclusion_promise {
+            Some(bytes) => serde_json::json!({"signedEntryTimestamp": encode(bytes)}),
+            None => Value::Null,
+        };
+        value.to_string()
+    }
+}
+
 /// Why bytes are not a bundle that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
@@ -276,7 +288,7 @@ mod wire {
 
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    struct LogEntry {
+    pub(super) struct LogEntry {
         #[serde(with = "proto_u64")]
         log_index: u64,
         log_id: LogId,

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use sealwright_attest::{BundleError, JsonError, KeyError, VerifyError};
+use sealwright_sigstore::EntryRequestError;
 use sealwright_store::{StoreError, WriteFault};
 
 /// Why a request is not answered as asked.
@@ -42,6 +43,9 @@ pub(crate) enum ApiError {
         /// What was given, cut after 100 characters.
         digest: String,
     },
+    /// What Rekor's API is asked to log is not right.
+    #[error(transparent)]
+    Entry(#[from] EntryRequestError),
     /// The log cannot hold such an entry.
     #[error("the log entry would have {len} bytes, more than the {limit} that fit")]
     EntryTooLong {
@@ -133,6 +137,10 @@ impl ApiError {
             Self::Key(_) => Row(Http::BAD_REQUEST, InvalidArgument, "KEY_MALFORMED", None),
             Self::Statement(error) => Row(Http::BAD_REQUEST, InvalidArgument, error.code(), None),
             Self::Digest { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "DIGEST", None),
+            Self::Entry(EntryRequestError::Json(JsonError::TooLarge { .. })) => {
+                Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
+            }
+            Self::Entry(error) => Row(Http::BAD_REQUEST, InvalidArgument, error.code(), None),
             Self::EntryTooLong { .. } => {
                 Row(Http::BAD_REQUEST, InvalidArgument, "ENTRY_TOO_LONG", None)
             }

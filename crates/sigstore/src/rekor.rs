@@ -73,6 +73,20 @@ pub enum EntryRequestError {
     Signature,
 }
 
+impl EntryRequestError {
+    /// A stable name for scripts and tests.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "JSON_MALFORMED",
+            Self::Field { .. } => "REQUEST_SHAPE",
+            Self::Key { .. } => "KEY_MALFORMED",
+            Self::KeyDetails { .. } => "KEY_DETAILS",
+            Self::DigestLength { .. } => "DIGEST",
+            Self::Signature => "SIGNATURE_INVALID",
+        }
+    }
+}
+
 impl EntryRequest {
     /// Reads and verifies a request: `hashedRekordRequestV002`, or `dsseRequestV002`, for which the
     /// same kind of entry is logged over the hash of the envelope's PAE, as Rekor 2.3 wants it from

@@ -8,7 +8,7 @@ use sealwright_tlog::merkle::stored_hash_count;
 use sealwright_tlog::{Hash, HashReader, stored_hashes_for_leaf};
 
 use crate::error::{Corruption, StoreError};
-use crate::store::{NewEntry, StoredStatement};
+use crate::store::{NewEntry, StatementRecord, StoredStatement};
 
 const SCHEMA_VERSION: i64 = 1;
 
@@ -172,7 +172,7 @@ pub(crate) fn bodies(db: &Connection, first: u64, count: u16) -> Result<Vec<Vec<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Adds an entry: its body, the hashes it completes, its statement.
+/// Adds an entry: its body, the hashes it completes, its statement if it comes with one.
 pub(crate) fn insert_entry(
     db: &Connection,
     index: u64,
@@ -186,7 +186,18 @@ pub(crate) fn insert_entry(
         db.prepare_cached("INSERT INTO hashes (position, hash) VALUES (?1, ?2)")?
             .execute(params![position, hash.as_bytes()])?;
     }
-    let statement = &entry.statement;
+    match &entry.statement {
+        Some(statement) => insert_statement(db, index, statement),
+        None => Ok(()),
+    }
+}
+
+/// Adds the statement that an entry stands for.
+pub(crate) fn insert_statement(
+    db: &Connection,
+    index: u64,
+    statement: &StatementRecord,
+) -> Result<(), StoreError> {
     db.prepare_cached(
         "INSERT INTO statements (idx, envelope_sha256, predicate_type, bundle, public_key_pem)
          VALUES (?1, ?2, ?3, ?4, ?5)",

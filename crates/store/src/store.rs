@@ -38,8 +38,8 @@ pub struct Store {
 pub struct NewEntry {
     /// What is logged, at most 65535 bytes. Two entries with the same body are the same entry.
     pub body: Vec<u8>,
-    /// The statement it stands for.
-    pub statement: StatementRecord,
+    /// The statement it stands for; none for an entry of which only the hash is known here.
+    pub statement: Option<StatementRecord>,
 }
 
 /// What the store keeps of a statement, beside the entry.
@@ -144,10 +144,18 @@ impl Store {
         self.check_clock(now)?;
         let mut size = size_of(&self.head);
         let mut appended = Vec::with_capacity(entries.len());
+        let mut is_changed = false;
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for entry in entries {
             let leaf = leaf_hash(&entry.body);
             if let Some(index) = db::index_of(&tx, &leaf)? {
+                // Somebody may bring the statement of an entry that was logged without it.
+                if let Some(statement) = &entry.statement
+                    && db::statement_at(&tx, index)?.is_none()
+                {
+                    db::insert_statement(&tx, index, statement)?;
+                    is_changed = true;
+                }
                 appended.push(Appended { index, duplicate: true });
             } else {
                 db::insert_entry(&tx, size, leaf, entry)?;
@@ -156,6 +164,9 @@ impl Store {
             }
         }
         if size == size_of(&self.head) {
+            if is_changed {
+                tx.commit()?;
+            }
             return Ok(appended);
         }
         let head = sign(&tx, &self.key, size, now)?;
@@ -419,7 +430,7 @@ fn check_entries(entries: &[NewEntry]) -> Result<(), StoreError> {
         if len > MAX_ENTRY_LEN {
             return Err(StoreError::EntryTooLong { position, len });
         }
-        let statement = &entry.statement;
+        let Some(statement) = &entry.statement else { continue };
         for digest in statement.subjects.iter().chain([&statement.envelope_sha256]) {
             if !is_sha256_hex(digest) {
                 return Err(StoreError::MalformedDigest { position, digest: digest.clone() });

@@ -38,7 +38,7 @@ pub(super) async fn submit(
     Shared(state): Shared<Arc<State>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let declared = declared_length(request.headers())?;
+    let declared = declared_length(request.headers(), MAX_BODY)?;
     let room = state.room_for(declared)?;
     let body = read_body(request).await?;
     let Submission { bundle, entry } = state.compute(move || Submission::check(&body)).await?;
@@ -107,7 +107,7 @@ impl Submission {
             bundle: bundle.to_json().into_bytes(),
             public_key_pem: key.pem(),
         };
-        Ok(Self { bundle, entry: NewEntry { body, statement } })
+        Ok(Self { bundle, entry: NewEntry { body, statement: Some(statement) } })
     }
 }
 
@@ -175,16 +175,21 @@ fn stored(store: &Store, index: u64) -> Result<Vec<u8>, ApiError> {
     statement.map(|statement| statement.bundle).ok_or(missing)
 }
 
-fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {
+pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {
     store.entry(index)?.ok_or(ApiError::Internal { what: "an appended entry is not in the store" })
 }
 
 /// The bundle with this log's entry in place of whatever entries it had.
 fn complete(bundle: Bundle, logged: LoggedEntry, log_id: &[u8]) -> Result<Bundle, ApiError> {
+    Ok(bundle.with_log_entry(log_entry(logged, log_id)?))
+}
+
+/// The entry as bundles carry it.
+pub(super) fn log_entry(logged: LoggedEntry, log_id: &[u8]) -> Result<LogEntry, ApiError> {
     let tree = logged.checkpoint.checkpoint();
     let checkpoint = String::from_utf8(logged.checkpoint.note().to_vec())
         .map_err(|_| ApiError::Internal { what: "a checkpoint is not UTF-8" })?;
-    Ok(bundle.with_log_entry(LogEntry {
+    Ok(LogEntry {
         log_index: logged.index,
         log_id: log_id.to_vec(),
         kind: HASHEDREKORD_KIND.to_owned(),
@@ -200,7 +205,7 @@ fn complete(bundle: Bundle, logged: LoggedEntry, log_id: &[u8]) -> Result<Bundle
             checkpoint,
         }),
         canonicalized_body: logged.body,
-    }))
+    })
 }
 
 fn check_digest(digest: &str) -> Result<(), ApiError> {
@@ -213,18 +218,18 @@ fn check_digest(digest: &str) -> Result<(), ApiError> {
 ///
 /// Only `application/json` is taken: a web page cannot send that to a service on somebody's own
 /// machine without asking the service first.
-fn declared_length(headers: &HeaderMap) -> Result<usize, ApiError> {
+pub(super) fn declared_length(headers: &HeaderMap, limit: usize) -> Result<usize, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Err(ApiError::ContentType);
     }
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(MAX_BODY) };
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(limit) };
     let length = length.to_str().ok().and_then(|text| text.parse().ok());
-    length.filter(|length| *length <= MAX_BODY).ok_or(ApiError::TooLarge { limit: MAX_BODY })
+    length.filter(|length| *length <= limit).ok_or(ApiError::TooLarge { limit })
 }
 
-async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, &()).await.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             ApiError::TooLarge { limit: MAX_BODY }

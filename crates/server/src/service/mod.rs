@@ -6,6 +6,7 @@
 //! | `GET /api/v1/bundles?subject=…` or `?predicateType=…` | bundles, in log order |
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
+//! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
 //! | `GET /healthz` | whether it works |
 //!
@@ -20,6 +21,7 @@ mod bundles;
 mod config;
 mod data;
 mod log;
+mod rekor;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;

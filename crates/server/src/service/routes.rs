@@ -7,9 +7,9 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
-use super::{bundles, log};
+use super::{bundles, log, rekor};
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State};
 
@@ -22,8 +22,11 @@ pub(super) fn router(state: State) -> Router {
         .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/consistency", get(log::consistency))
+        .route("/api/v2/log/entries", post(rekor::create_entry))
         .route("/api/v2/checkpoint", get(log::checkpoint))
         .route("/api/v2/tile/{*path}", get(log::tile))
+        .route("/checkpoint", get(log::checkpoint))
+        .route("/tile/{*path}", get(log::tile))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))

@@ -203,13 +203,13 @@ mod tests {
     fn entry(n: usize) -> NewEntry {
         NewEntry {
             body: n.to_string().into_bytes(),
-            statement: StatementRecord {
+            statement: Some(StatementRecord {
                 envelope_sha256: "0".repeat(64),
                 predicate_type: String::new(),
                 subjects: Vec::new(),
                 bundle: Vec::new(),
                 public_key_pem: String::new(),
-            },
+            }),
         }
     }
 

@@ -95,13 +95,13 @@ fn refused_batches_leave_nothing() {
     ));
     for digest in ["", "abc", &"A".repeat(64), &"g".repeat(64), &format!("{}\n", "a".repeat(63))] {
         let mut bad = entry(0);
-        bad.statement.subjects.push(digest.to_owned());
+        bad.statement.as_mut().unwrap().subjects.push(digest.to_owned());
         assert!(matches!(
             store.append(&[bad], now),
             Err(StoreError::MalformedDigest { position: 0, .. })
         ));
         let mut bad = entry(0);
-        bad.statement.envelope_sha256 = digest.to_owned();
+        bad.statement.as_mut().unwrap().envelope_sha256 = digest.to_owned();
         assert!(store.append(&[bad], now).is_err());
     }
     assert_eq!(store.size(), 0);
@@ -118,7 +118,7 @@ fn a_subject_named_twice_is_found_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = store(dir.path());
     let mut twice = entry(0);
-    twice.statement.subjects.push(own_subject(0));
+    twice.statement.as_mut().unwrap().subjects.push(own_subject(0));
     append(&mut store, &[twice]);
     assert_eq!(store.indexes_about(&own_subject(0), 0, 9).unwrap().len(), 1);
     assert_eq!(store.indexes_about(&shared_subject(0), 0, 9).unwrap().len(), 1);
@@ -175,4 +175,27 @@ fn an_old_checkpoint_is_signed_again() {
     assert!(matches!(open(dir.path(), START + 61), Err(StoreError::ClockBehind { .. })));
     let store = open(dir.path(), START + 62).unwrap();
     assert_eq!(store.checkpoint(), &second);
+}
+
+#[test]
+fn a_statement_may_come_after_its_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(dir.path());
+    let whole = entry(0);
+    let bare = NewEntry { statement: None, ..whole.clone() };
+    assert_eq!(append(&mut store, std::slice::from_ref(&bare)), [(0, false)]);
+    assert_eq!(store.statement(0).unwrap(), None);
+    assert!(store.indexes_about(&own_subject(0), 0, 10).unwrap().is_empty());
+
+    let head = store.checkpoint().clone();
+    for again in [whole.clone(), bare, whole.clone()] {
+        assert_eq!(append(&mut store, &[again]), [(0, true)]);
+        assert_eq!(store.checkpoint(), &head, "the log has not changed");
+    }
+    drop(store);
+    let store = open(dir.path(), START + 100).unwrap();
+    let kept = whole.statement.unwrap();
+    assert_eq!(store.statement(0).unwrap().unwrap().bundle, kept.bundle);
+    assert_eq!(store.indexes_about(&own_subject(0), 0, 10).unwrap(), [0]);
+    check_log(&store, dir.path());
 }

@@ -49,13 +49,13 @@ pub(crate) fn predicate_type(index: u64) -> &'static str {
 pub(crate) fn entry(index: u64) -> NewEntry {
     NewEntry {
         body: body(index),
-        statement: StatementRecord {
+        statement: Some(StatementRecord {
             envelope_sha256: hex::encode(sealwright_tlog::leaf_hash(&body(index)).0),
             predicate_type: predicate_type(index).to_owned(),
             subjects: vec![own_subject(index), shared_subject(index)],
             bundle: format!(r#"{{"bundle":{index}}}"#).into_bytes(),
             public_key_pem: format!("key {index}"),
-        },
+        }),
     }
 }
 
