@@ -9,3 +9,4 @@ mod keyed;
 mod mutated;
 mod policy;
 mod realworld;
+mod strict;
