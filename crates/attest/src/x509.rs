@@ -14,6 +14,7 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
+use crate::encoding::decode;
 use crate::key::PublicKey;
 use crate::time::Timestamp;
 
@@ -130,12 +131,7 @@ impl CertificateTrust {
     ) -> Result<Self, CertificateError> {
         let mut trust = Self { anchors: Vec::new(), intermediates: Vec::new() };
         for text in texts {
-            let list = Certificate::load_pem_chain(text.as_bytes())
-                .map_err(|_| CertificateError::NotPem)?;
-            if list.is_empty() {
-                return Err(CertificateError::NotPem);
-            }
-            for certificate in list {
+            for certificate in pem_certificates(text).ok_or(CertificateError::NotPem)? {
                 let body = &certificate.tbs_certificate;
                 if body.issuer == body.subject {
                     trust.anchors.push(certificate);
@@ -210,6 +206,23 @@ impl CertificateTrust {
         }
         outcome
     }
+}
+
+/// All certificates of a PEM text, at least one, with nothing but text before each of them.
+///
+/// The PEM readers of the X.509 library are not used: one underflows on an empty text, the other does
+/// not end on a block that is shorter than its DER claims (x509-cert 0.2.5, der 0.7.10).
+fn pem_certificates(text: &str) -> Option<Vec<Certificate>> {
+    let mut list = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("-----BEGIN CERTIFICATE-----") {
+        let (body, after) = after.split_once("-----END CERTIFICATE-----")?;
+        let body: String = body.split_ascii_whitespace().collect();
+        let der = decode(&body).ok().filter(|_| !before.contains("-----BEGIN"))?;
+        list.push(Certificate::from_der(&der).ok()?);
+        rest = after;
+    }
+    (!list.is_empty() && rest.trim_ascii().is_empty()).then_some(list)
 }
 
 fn path(problem: PathProblem) -> CertificateError {
@@ -332,5 +345,26 @@ fn identity(name: &GeneralName) -> Option<String> {
             other.value.decode_as::<String>().ok()
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_certificates_is_refused() {
+        for text in ["", "\n", "\r\n\n", " ", "x", "-----END CERTIFICATE-----"] {
+            let error = CertificateTrust::from_pem([text]).unwrap_err();
+            assert_eq!(error, CertificateError::NotPem, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_shorter_than_its_content_claims_is_refused() {
+        // The header of 184 bytes of DER, and none of them.
+        let block = "-----BEGIN CERTIFICATE-----\nMIQAujk=\n-----END CERTIFICATE-----\n";
+        let error = CertificateTrust::from_pem([block]).unwrap_err();
+        assert_eq!(error, CertificateError::NotPem);
     }
 }
