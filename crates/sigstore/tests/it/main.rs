@@ -5,6 +5,7 @@
 mod client;
 mod conformance;
 mod data;
+mod details;
 mod keyed;
 mod mutated;
 mod policy;
