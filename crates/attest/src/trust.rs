@@ -66,6 +66,12 @@ pub enum TrustError {
         /// The origin that its URL gives.
         origin: String,
     },
+    /// The key's interval ends before it begins.
+    #[error("log {base_url}: its validity ends before it begins")]
+    Validity {
+        /// The log.
+        base_url: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -168,6 +174,9 @@ impl TransparencyLog {
             return Err(TrustError::LogId { base_url, origin });
         }
         let WireValidity { start, end } = public_key.valid_for;
+        if end.is_some_and(|end| end < start) {
+            return Err(TrustError::Validity { base_url });
+        }
         Ok(Self { key, valid_from: start, valid_until: end, base_url })
     }
 
@@ -243,6 +252,17 @@ mod tests {
         assert!(matches!(TrustedRoot::parse(moved.as_bytes()), Err(TrustError::LogId { .. })));
         let endless = root().to_json().replace("start", "begin");
         assert!(matches!(TrustedRoot::parse(endless.as_bytes()), Err(TrustError::Shape { .. })));
+    }
+
+    #[test]
+    fn an_interval_that_ends_before_it_begins_is_refused() {
+        let mut log = root().logs()[0].clone();
+        log.valid_until = Some(log.valid_from);
+        let of = |log: &TransparencyLog| TrustedRoot::of_log(log.clone()).to_json();
+        assert!(TrustedRoot::parse(of(&log).as_bytes()).is_ok());
+        log.valid_until = Timestamp::from_unix(log.valid_from.unix() - 1).ok();
+        let error = TrustedRoot::parse(of(&log).as_bytes()).unwrap_err();
+        assert!(matches!(error, TrustError::Validity { .. }), "{error}");
     }
 
     #[test]

@@ -359,3 +359,24 @@ fn identity(name: &GeneralName) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_certificates_is_refused() {
+        for text in ["", "\n", "\r\n\n", " ", "x", "-----END CERTIFICATE-----"] {
+            let error = CertificateTrust::from_pem([text]).unwrap_err();
+            assert_eq!(error, CertificateError::NotPem, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_shorter_than_its_content_claims_is_refused() {
+        // The header of 184 bytes of DER, and none of them.
+        let block = "-----BEGIN CERTIFICATE-----\nMIQAujk=\n-----END CERTIFICATE-----\n";
+        let error = CertificateTrust::from_pem([block]).unwrap_err();
+        assert_eq!(error, CertificateError::NotPem);
+    }
+}

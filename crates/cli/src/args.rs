@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    admission, approve, attest, completions, demo, digest, evaluate, key, man, revoke, roles,
-    serve, sign, verify,
+    admission, approve, attest, completions, demo, digest, evaluate, inspect, key, man, revoke,
+    roles, serve, sign, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Digest(digest::Args),
     Sign(sign::Args),
     Verify(verify::Args),
+    Inspect(inspect::Args),
     Attest(attest::Args),
     Evaluate(evaluate::Args),
     Approve(approve::Args),

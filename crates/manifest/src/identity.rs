@@ -68,9 +68,9 @@ impl Identity {
         self.files.get(found.ok()?)
     }
 
-    /// Bytes of all files together.
+    /// Bytes of all files together. Sizes can be of a bundle's saying: the sum ends at `u64::MAX`.
     pub fn total_size(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+        self.files.iter().fold(0, |sum, file| file.size.saturating_add(sum))
     }
 
     /// The canonical form, whose SHA-256 is the model digest.

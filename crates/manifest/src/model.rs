@@ -56,9 +56,9 @@ impl Manifest {
         self.entries.get(index)
     }
 
-    /// Bytes of all files together.
+    /// Bytes of all files together. Sizes can be of a bundle's saying: the sum ends at `u64::MAX`.
     pub fn total_size(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.size).sum()
+        self.entries.iter().fold(0, |sum, entry| entry.size.saturating_add(sum))
     }
 
     /// What of it is the model's identity: the same files without their plain digests.
@@ -139,6 +139,14 @@ mod tests {
         let forged = Manifest::new(vec![entry(&format!("a\n{line}"), b"1")]).unwrap();
         assert_ne!(inner.model_digest(), forged.model_digest());
         assert_ne!(inner.canonical(), forged.canonical());
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_do_not_overflow() {
+        let huge = |name: &str| Entry { size: u64::MAX - 1, ..entry(name, b"") };
+        let manifest = Manifest::new(vec![huge("a"), huge("b")]).unwrap();
+        assert_eq!(manifest.total_size(), u64::MAX);
+        assert_eq!(manifest.identity().total_size(), u64::MAX);
     }
 
     #[test]

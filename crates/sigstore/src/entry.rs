@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use sealwright_attest::{pae, parse_strict};
+use sealwright_attest::{from_value, pae, parse_strict};
 
 use crate::artifact::{Artifact, DigestAlgorithm};
 use crate::bundle::{Content, Entry, MAX_BUNDLE_SIZE};
@@ -297,7 +297,7 @@ impl HexHash {
 /// The body's `spec`, if the body is of the kind and version that the entry claims.
 fn body<S: DeserializeOwned>(entry: &Entry) -> Result<S, LogProblem> {
     let value = parse_strict(&entry.body, MAX_BUNDLE_SIZE).map_err(|_| LogProblem::Body)?;
-    let body: Body<S> = serde_json::from_value(value).map_err(|_| LogProblem::Body)?;
+    let body: Body<S> = from_value(value).map_err(|_| LogProblem::Body)?;
     if body.kind != entry.kind || body.api_version != entry.version {
         return Err(LogProblem::Body);
     }

@@ -22,6 +22,7 @@
 mod artifact;
 mod bundle;
 mod certificate;
+pub mod details;
 mod entry;
 mod error;
 mod identity;

@@ -18,10 +18,10 @@ const SHA256: u8 = 4;
 const RSA: u8 = 1;
 const ECDSA: u8 = 3;
 
-struct Sct<'a> {
-    log_id: &'a [u8],
+pub(crate) struct Sct<'a> {
+    pub(crate) log_id: &'a [u8],
     /// Milliseconds since 1970.
-    time: u64,
+    pub(crate) time: u64,
     extensions: &'a [u8],
     hash: u8,
     algorithm: u8,
@@ -98,7 +98,7 @@ fn precertificate(
 }
 
 /// `SignedCertificateTimestampList`, whole.
-fn parse(list: &[u8]) -> Option<Vec<Sct<'_>>> {
+pub(crate) fn parse(list: &[u8]) -> Option<Vec<Sct<'_>>> {
     let mut list = Reader(list);
     let mut items = Reader(list.vector()?);
     let mut scts = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use sealwright_attest::{IN_TOTO_PAYLOAD_TYPE, parse_strict};
+use sealwright_attest::{IN_TOTO_PAYLOAD_TYPE, from_value, parse_strict};
 
 use crate::artifact::{Artifact, DigestAlgorithm};
 use crate::bundle::{Content, MAX_BUNDLE_SIZE};
@@ -45,7 +45,7 @@ impl SubjectDigests {
 
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let value = parse_strict(payload, MAX_BUNDLE_SIZE).ok()?;
-        let statement: Statement = serde_json::from_value(value).ok()?;
+        let statement: Statement = from_value(value).ok()?;
         if !TYPES.contains(&statement.type_.as_str()) || statement.subject.is_empty() {
             return None;
         }

@@ -1,5 +1,6 @@
 //! RFC 3161 timestamps by the authorities of the trusted root.
 
+use cms::cert::CertificateChoices;
 use cms::content_info::ContentInfo;
 use cms::signed_data::{SignedAttributes, SignedData, SignerIdentifier, SignerInfo};
 use der::asn1::{Any, BitString, GeneralizedTime, Int, ObjectIdentifier, OctetString};
@@ -66,16 +67,19 @@ pub(crate) fn verify<'t>(
     problem.map_or(Ok(None), Err)
 }
 
-struct Token {
-    info: TstInfo,
+/// A granted token; not verified.
+pub(crate) struct Token {
+    pub(crate) info: TstInfo,
     info_der: Vec<u8>,
-    signer: SignerInfo,
-    time: Timestamp,
+    pub(crate) signer: SignerInfo,
+    pub(crate) time: Timestamp,
+    /// DER. Verification takes its certificates from the trusted root and never from here.
+    pub(crate) certificates: Vec<Vec<u8>>,
 }
 
 impl Token {
     /// §2.4.2: granted, CMS SignedData over a TSTInfo, one signer.
-    fn parse(response: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(response: &[u8]) -> Option<Self> {
         let token = match TimeStampResp::from_der(response) {
             // Granted, or granted with modifications.
             Ok(response) if response.status.status <= 1 => response.time_stamp_token?,
@@ -98,7 +102,14 @@ impl Token {
         }
         let signer = data.signer_infos.0.get(0)?.clone();
         let time = Timestamp::from_unix(info.gen_time.to_unix_duration().as_secs()).ok()?;
-        Some(Self { info, info_der, signer, time })
+        let certificates = data.certificates.iter().flat_map(|set| set.0.iter());
+        let certificates = certificates
+            .filter_map(|choice| match choice {
+                CertificateChoices::Certificate(certificate) => certificate.to_der().ok(),
+                CertificateChoices::Other(_) => None,
+            })
+            .collect();
+        Some(Self { info, info_der, signer, time, certificates })
     }
 
     fn claims_signer(&self, leaf: &Certificate) -> bool {
@@ -197,7 +208,7 @@ fn names_certificate(attributes: &SignedAttributes, der: &[u8]) -> bool {
     })
 }
 
-fn hash(algorithm: &AlgorithmIdentifierOwned) -> Option<DigestAlgorithm> {
+pub(crate) fn hash(algorithm: &AlgorithmIdentifierOwned) -> Option<DigestAlgorithm> {
     match algorithm.oid {
         SHA256 => Some(DigestAlgorithm::Sha256),
         SHA384 => Some(DigestAlgorithm::Sha384),
@@ -225,11 +236,11 @@ struct PkiStatusInfo {
 
 /// `TSTInfo`, §2.4.2.
 #[derive(Sequence)]
-struct TstInfo {
+pub(crate) struct TstInfo {
     version: u8,
-    policy: ObjectIdentifier,
-    message_imprint: MessageImprint,
-    serial_number: Int,
+    pub(crate) policy: ObjectIdentifier,
+    pub(crate) message_imprint: MessageImprint,
+    pub(crate) serial_number: Int,
     gen_time: GeneralizedTime,
     #[asn1(optional = "true")]
     accuracy: Option<Accuracy>,
@@ -244,9 +255,9 @@ struct TstInfo {
 }
 
 #[derive(Sequence)]
-struct MessageImprint {
-    hash_algorithm: AlgorithmIdentifierOwned,
-    hashed_message: OctetString,
+pub(crate) struct MessageImprint {
+    pub(crate) hash_algorithm: AlgorithmIdentifierOwned,
+    pub(crate) hashed_message: OctetString,
 }
 
 #[derive(Sequence)]

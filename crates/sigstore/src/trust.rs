@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use sealwright_attest::{Timestamp, parse_strict};
+use sealwright_attest::{Timestamp, from_value, parse_strict};
 
 use crate::certificate::Certificate;
 use crate::error::TrustError;
@@ -68,8 +68,8 @@ impl Trust {
     /// does a certificate that cannot be read; a key of an algorithm that is not supported does not.
     pub fn parse(bytes: &[u8]) -> Result<Self, TrustError> {
         let json = parse_strict(bytes, MAX_SIZE)?;
-        let wire: WireRoot = Deserialize::deserialize(&json)
-            .map_err(|error: serde_json::Error| TrustError::Shape { message: error.to_string() })?;
+        let wire: WireRoot = from_value(json.clone())
+            .map_err(|error| TrustError::Shape { message: error.to_string() })?;
         if !MEDIA_TYPES.contains(&wire.media_type.as_str()) {
             return Err(TrustError::MediaType { found: wire.media_type });
         }

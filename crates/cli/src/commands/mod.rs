@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod digest;
 pub(crate) mod evaluate;
+pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod man;
 pub(crate) mod revoke;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Digest(args) => digest::run(&args, ui),
         Command::Sign(args) => sign::run(&args, ui),
         Command::Verify(args) => verify::run(&args, ui),
+        Command::Inspect(args) => inspect::run(&args, ui),
         Command::Attest(args) => attest::run(&args, ui),
         Command::Evaluate(args) => evaluate::run(&args, ui),
         Command::Approve(args) => approve::run(&args, ui),

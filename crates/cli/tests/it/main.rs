@@ -15,6 +15,7 @@ mod demo;
 mod digest;
 mod evidence;
 mod home;
+mod inspect;
 mod interop;
 mod isolated;
 mod key;

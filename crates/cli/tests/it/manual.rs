@@ -3,11 +3,12 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "",
     "digest",
     "sign",
     "verify",
+    "inspect",
     "attest",
     "evaluate",
     "approve",

@@ -5,13 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
+use sealwright_attest::from_value;
+
 use super::{Content, Entry, MAX_ITEMS, Material, Proof, SigstoreBundle, Version};
 use crate::artifact::DigestAlgorithm;
 use crate::error::BundleError;
 
 pub(super) fn read(json: Value) -> Result<SigstoreBundle, BundleError> {
-    let wire: Bundle = Deserialize::deserialize(&json)
-        .map_err(|error: serde_json::Error| BundleError::Shape { message: error.to_string() })?;
+    let wire: Bundle = from_value(json.clone())
+        .map_err(|error| BundleError::Shape { message: error.to_string() })?;
     let version = version(&wire.media_type)
         .ok_or(BundleError::MediaType { found: wire.media_type.clone() })?;
     let content = match (wire.message_signature, wire.dsse_envelope) {

@@ -5,7 +5,9 @@
 mod client;
 mod conformance;
 mod data;
+mod details;
 mod keyed;
 mod mutated;
 mod policy;
 mod realworld;
+mod strict;
