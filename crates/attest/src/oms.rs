@@ -191,6 +191,11 @@ impl OmsPredicate {
         [OMS_PREDICATE_TYPE, OMS_DIGESTS_TYPE].contains(&predicate_type)
     }
 
+    /// Method and hash of the signature.
+    pub fn serialization(&self) -> Serialization {
+        self.serialization
+    }
+
     /// The root digest that the signature has as subject, recomputed from its resources; `None` for
     /// the form of model-signing 0.2, which has none.
     pub fn root(&self) -> Option<Sha256> {
