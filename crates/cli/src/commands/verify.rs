@@ -15,6 +15,7 @@ use crate::service::{ServiceArgs, TrustArgs};
 mod artifact;
 mod compare;
 mod hashes;
+mod keyless;
 mod policy;
 mod several;
 mod signer;

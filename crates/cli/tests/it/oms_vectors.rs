@@ -280,3 +280,48 @@ fn an_artifact_is_verified_by_its_bundle() {
     assert_eq!(verify(&other).code, Some(1));
     assert_eq!(verify(&home.path("missing")).code, Some(2));
 }
+
+/// Patterns match whole names, and more evidence can be asked for than the usual.
+#[test]
+fn keyless_signers_can_be_a_pattern_and_evidence_can_be_required() {
+    const IDENTITY: &str = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main";
+    const ISSUER: &str = "https://token.actions.githubusercontent.com";
+    /// A key in the right form that cosigned nothing.
+    const STRANGER: &str = "witness.example+9f3b8ddd+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sigstore/tests/data");
+    let case = data.join("bundle-verify/happy-path-v0.3-new-mediaType/bundle.sigstore.json");
+    let (artifact, root) =
+        (data.join("bundle-verify/a.txt"), data.join("trust/public-good.trusted_root.json"));
+    let home = Home::new();
+    let verify = |more: &[&str]| {
+        let files = ["--artifact", artifact.to_str().unwrap(), "--bundle", case.to_str().unwrap()];
+        let trust = ["--trusted-root", root.to_str().unwrap()];
+        home.run_words(["verify"].iter().chain(&files).chain(&trust).chain(more))
+    };
+    let pattern = |identity: &str, issuer: &str| {
+        verify(&["--identity-regexp", identity, "--issuer-regexp", issuer])
+    };
+    let (repository, host) = ("https://github.com/sigstore-conformance/.*", "https://.*\\.com");
+    pattern(repository, host).succeeded();
+    for (identity, issuer) in [
+        ("https://github.com/sigstore-conformance", host),
+        ("github.com/sigstore-conformance/.*", host),
+        ("a|b", host),
+        (repository, "https://token"),
+    ] {
+        assert_eq!(pattern(identity, issuer).code, Some(1), "{identity} {issuer}");
+    }
+    pattern("(", host).failed(2, "--identity-regexp");
+    pattern(repository, "a)(?:b").failed(2, "--issuer-regexp");
+
+    let exact =
+        |more: &[&str]| verify(&[&["--identity", IDENTITY, "--issuer", ISSUER], more].concat());
+    exact(&["--min-logs", "1", "--min-times", "1"]).succeeded();
+    exact(&["--min-logs", "2"]).failed(1, "");
+    exact(&["--min-times", "3"]).failed(1, "");
+    exact(&["--min-logs", "0"]).failed(2, "--min-logs");
+    exact(&["--witness", STRANGER]).failed(1, "");
+    exact(&["--witness", STRANGER, "--min-witnesses", "2"]).failed(2, "--min-witnesses 2 of 1");
+    exact(&["--witness", "nobody"]).failed(2, "--witness");
+    exact(&["--min-witnesses", "1"]).failed(2, "--witness");
+}

@@ -53,23 +53,22 @@ fn verify(
 ) -> Result<VerifiedSigstore, CliError> {
     let key;
     let nobody;
-    let (trust, signer, now) = match trusted {
-        Trusted::Keyless(Keyless { trust, identities, now, .. }) => {
+    let (trust, signer, thresholds, now) = match trusted {
+        Trusted::Keyless(Keyless { trust, identities, thresholds, now, .. }) => {
             let [identity] = &identities[..] else { return Err(not_one("--identity")) };
-            (trust.as_ref(), Signer::Identity(identity), *now)
+            (trust.as_ref(), Signer::Identity(identity), thresholds.clone(), *now)
         }
         Trusted::Own { keys, certificates: None } => {
             let [public] = &keys.keys[..] else { return Err(not_one("--key")) };
             key = ManagedKey::from_spki(&public.spki())?;
             nobody = Trust::nobody();
-            (&nobody, Signer::Key(&key), clock::now()?)
+            (&nobody, Signer::Key(&key), Thresholds::of(&nobody), clock::now()?)
         }
         Trusted::Own { .. } => {
             return Err(CliError::input("--artifact takes --key or a keyless identity")
                 .hint("give --key PUB, or --trusted-root FILE with --identity and --issuer"));
         }
     };
-    let thresholds = Thresholds::of(trust);
     let file = files::open(&args.model.path, "artifact")?;
     let artifact = Artifact::read(file, &bundle.digest_algorithms())
         .map_err(|error| files::read_error(&args.model.path, "artifact", &error))?;

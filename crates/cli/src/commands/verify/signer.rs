@@ -12,11 +12,12 @@ use sealwright_attest::{
 };
 use sealwright_manifest::Sha256;
 use sealwright_sigstore::{
-    IdentityPolicy, Matcher, SignerIdentity, SigstoreBundle, SigstoreError, Thresholds, Trust,
+    IdentityPolicy, SignerIdentity, SigstoreBundle, SigstoreError, Thresholds, Trust,
     VerifiedSigstore,
 };
 
 use crate::clock;
+use crate::commands::verify::keyless::KeylessArgs;
 use crate::error::CliError;
 use crate::files;
 use crate::keyref::{self, PassphraseArgs};
@@ -39,10 +40,12 @@ pub(crate) struct SignerArgs {
     #[arg(long = "identity", value_name = "SAN", requires = "bundles")]
     identities: Vec<String>,
     /// OIDC issuer that vouched for the keyless identities.
-    #[arg(long, value_name = "URL", requires = "identities", conflicts_with_all = ["cert_roots", "keys"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["cert_roots", "keys"])]
     issuer: Option<String>,
+    #[command(flatten)]
+    keyless: KeylessArgs,
     /// Accept anybody's certificate.
-    #[arg(long, requires = "bundles", conflicts_with_all = ["identities", "keys"])]
+    #[arg(long, requires = "bundles", conflicts_with_all = ["identities", "identity_patterns", "keys"])]
     insecure_any_identity: bool,
     /// Time at which certificates must be valid; now otherwise.
     #[arg(long, value_name = "RFC3339", value_parser = Timestamp::parse, requires = "bundles")]
@@ -78,6 +81,7 @@ pub(super) struct Keyless {
     /// At least one.
     pub(super) identities: Vec<IdentityPolicy>,
     any_identity: bool,
+    pub(super) thresholds: Thresholds,
     pub(super) now: Timestamp,
 }
 
@@ -121,7 +125,9 @@ impl SignerArgs {
     pub(super) fn open(&self, trust: &TrustArgs, ui: &Ui) -> Result<Trusted, CliError> {
         let keys = self.keys.iter().map(|key| keyref::open_public(key, &self.passphrase, ui));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let names_somebody = !self.identities.is_empty() || self.insecure_any_identity;
+        let names_somebody = !self.identities.is_empty()
+            || self.keyless.names_somebody()
+            || self.insecure_any_identity;
         match (keys.is_empty(), self.cert_roots.is_empty()) {
             (true, _) | (false, false) if !names_somebody => Err(CliError::input(
                 "a signature proves nothing without a signer",
@@ -169,18 +175,19 @@ impl SignerArgs {
         let root = files::read(path, "trusted root", 4 << 20)?;
         let trust = Trust::parse(&root)
             .map_err(|error| CliError::input(format!("{}: {error}", path.display())))?;
-        let identities = match (self.insecure_any_identity, &self.issuer) {
-            (true, _) => vec![IdentityPolicy::insecure_any_identity()],
-            (false, Some(issuer)) => self
-                .identities
-                .iter()
-                .map(|name| IdentityPolicy::new(Matcher::exact(name), Matcher::exact(issuer)))
-                .collect(),
-            (false, None) => return Err(missing("--issuer URL")),
+        let identities = match self.insecure_any_identity {
+            true => vec![IdentityPolicy::insecure_any_identity()],
+            false => {
+                let issuer = self.keyless.issuer(self.issuer.as_deref())?;
+                let issuer = issuer.ok_or_else(|| missing("--issuer URL"))?;
+                let names = self.keyless.identities(&self.identities)?;
+                names.map(|name| IdentityPolicy::new(name, issuer.clone())).collect()
+            }
         };
+        let thresholds = self.keyless.thresholds(&trust)?;
         let now = self.at.map_or_else(clock::now, Ok)?;
         let any_identity = self.insecure_any_identity;
-        Ok(Keyless { trust: Box::new(trust), identities, any_identity, now })
+        Ok(Keyless { trust: Box::new(trust), identities, any_identity, thresholds, now })
     }
 }
 
@@ -246,13 +253,12 @@ impl Keyless {
             Refusal::Unusable(error)
         })?;
         let verified = self.any_of(|identity| {
-            let thresholds = Thresholds::of(&self.trust);
             let signer = sealwright_sigstore::Signer::Identity(identity);
             sealwright_sigstore::verify_statement(
                 &bundle,
                 &self.trust,
                 signer,
-                &thresholds,
+                &self.thresholds,
                 self.now,
             )
         })?;
