@@ -124,6 +124,18 @@ impl KeyFile {
             .map_err(|_| SignError::Failed)
     }
 
+    /// The key as PKCS#8 PEM that is not encrypted: for a service that must start by itself. Whoever
+    /// writes it down says so, and guards the file.
+    ///
+    /// # Errors
+    /// [`SignError::Failed`] when the key cannot be encoded.
+    pub fn unencrypted_pem(&self) -> Result<Zeroizing<String>, SignError> {
+        let document = self.pair.to_pkcs8v1().map_err(|_| SignError::Failed)?;
+        SecretDocument::try_from(document.as_ref())
+            .and_then(|document| document.to_pem(PLAIN, LineEnding::LF))
+            .map_err(|_| SignError::Failed)
+    }
+
     fn from_der(der: &[u8], is_pkcs8: bool) -> Result<Self, KeyError> {
         for curve in [Curve::P256, Curve::P384, Curve::P521] {
             let pair = if is_pkcs8 {

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use sealwright_attest::{BundleError, JsonError, KeyError, VerifyError};
+use sealwright_authority::TimestampError;
 use sealwright_sigstore::EntryRequestError;
 use sealwright_store::{StoreError, WriteFault};
 
@@ -46,6 +47,15 @@ pub(crate) enum ApiError {
     /// What Rekor's API is asked to log is not right.
     #[error(transparent)]
     Entry(#[from] EntryRequestError),
+    /// There is no time stamp.
+    #[error(transparent)]
+    Timestamp(#[from] TimestampError),
+    /// The body is no timestamp request by its declaration.
+    #[error("Content-Type must be application/timestamp-query or application/json")]
+    TimestampContentType,
+    /// The instance has no authorities.
+    #[error("this instance issues neither certificates nor time stamps")]
+    NoAuthorities,
     /// The log cannot hold such an entry.
     #[error("the log entry would have {len} bytes, more than the {limit} that fit")]
     EntryTooLong {
@@ -141,6 +151,22 @@ impl ApiError {
                 Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
             }
             Self::Entry(error) => Row(Http::BAD_REQUEST, InvalidArgument, error.code(), None),
+            Self::Timestamp(TimestampError::TooLarge { .. }) => {
+                Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
+            }
+            Self::Timestamp(error) if error.is_bad_request() => {
+                Row(Http::BAD_REQUEST, InvalidArgument, "TIMESTAMP_REQUEST", None)
+            }
+            Self::Timestamp(_) => Row(
+                Http::INTERNAL_SERVER_ERROR,
+                Internal,
+                "TIMESTAMP_AUTHORITY",
+                Some("the timestamp authority failed"),
+            ),
+            Self::TimestampContentType => {
+                Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_TYPE", None)
+            }
+            Self::NoAuthorities => Row(Http::NOT_FOUND, NotFound, "NO_AUTHORITIES", None),
             Self::EntryTooLong { .. } => {
                 Row(Http::BAD_REQUEST, InvalidArgument, "ENTRY_TOO_LONG", None)
             }

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use sealwright_store::Store;
 
 use crate::error::ApiError;
+use crate::service::authorities::Authorities;
 use crate::service::sequencer::Sequencer;
 
 /// The largest body of a request in bytes.
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) trusted_root_json: String,
     /// The log's key id in log entries.
     pub(crate) log_id: [u8; 32],
+    /// The authorities, if this instance has them.
+    authorities: Option<Authorities>,
     /// Memory for bodies, taken before a body is read.
     body_budget: Arc<Semaphore>,
     /// One place per processor for what takes long to compute.
@@ -44,6 +47,7 @@ impl State {
         sequencer: Sequencer,
         trusted_root_json: String,
         log_id: [u8; 32],
+        authorities: Option<Authorities>,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -51,9 +55,15 @@ impl State {
             sequencer,
             trusted_root_json,
             log_id,
+            authorities,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),
         }
+    }
+
+    /// The authorities.
+    pub(crate) fn authorities(&self) -> Result<&Authorities, ApiError> {
+        self.authorities.as_ref().ok_or(ApiError::NoAuthorities)
     }
 
     /// Reserves memory for a body of `len` bytes; refuses when too much is under way.

@@ -4,19 +4,45 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_server::service::{self, Config, StartError, TlsFiles};
+use sealwright_server::service::{self, Config, Initialised, StartError, TlsFiles};
 
 use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
-/// Run the attestation service: an append-only log and a store of statements.
+mod trust;
+
+/// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
 ///
-/// Everything has a default: the log is kept in one directory (SQLite and a tile directory), its key
-/// is made on the first start, and it listens on loopback. An entry is acknowledged when it is
-/// durable. Stop it with SIGTERM or Ctrl-C.
+/// Everything is kept in one directory (SQLite and a tile directory), and it listens on loopback
+/// unless told otherwise. An entry is acknowledged when it is durable. Stop it with SIGTERM or Ctrl-C.
+/// `--init` makes the keys on the first start; `sealwright serve init` makes them without starting.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make the keys of a new instance: log, certificate authority, timestamp authority.
+    Init(InitArgs),
+    /// Write what clients need to know of the instance.
+    Trust(trust::Args),
+}
+
+/// Where an instance is kept, and what it is called.
+#[derive(Debug, clap::Args)]
+struct InitArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct InstanceArgs {
     /// Directory for the log's state and its key; created on the first start.
     #[arg(long, value_name = "DIR", default_value = "sealwright-data")]
     data: PathBuf,
@@ -32,6 +58,15 @@ pub(crate) struct Args {
     /// PEM private key of the certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+    /// Make the keys first, if there are none.
+    #[arg(long)]
+    init: bool,
     /// Allow plain HTTP on an address that other machines reach, behind a TLS proxy.
     #[arg(long)]
     insecure_plain_http: bool,
@@ -40,38 +75,90 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    args.daemon.start(ui)?;
-    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
-    let config = Config {
-        data_dir: args.data.clone(),
-        listen: args.listen,
-        origin: args.origin.clone(),
-        tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
-        insecure_plain_http: args.insecure_plain_http,
+    match &args.command {
+        None => serve(&args.serve, ui),
+        Some(Command::Init(args)) => init(args, ui),
+        Some(Command::Trust(args)) => trust::run(args, ui),
+    }
+}
+
+fn init(args: &InitArgs, ui: &Ui) -> Result<ExitCode, CliError> {
+    let made = service::init(&args.instance.config())?;
+    let data = &args.instance.data;
+    let value = json!({
+        "ok": true,
+        "data": output::path(data),
+        "log_key_created": made.log_key_created,
+        "root_key": made.root_key.as_deref().map(output::path),
+    });
+    let what = match (made.log_key_created, &made.root_key) {
+        (false, None) => "everything was there already",
+        (false, Some(_)) => "made the authorities",
+        (true, None) => "made the log",
+        (true, Some(_)) => "made log and authorities",
     };
-    let running = service::start(&config)?;
-    let signals = running.catch_signals().map_err(|error| daemon::no_signals(&error))?;
-    if running.log_key_created() {
+    let rows = [("data", data.display().to_string()), ("log", args.instance.origin.clone())];
+    ui.result(&value, &format!("{GOOD}{what}{GOOD:#}\n{}", output::fields(&rows)));
+    say_what_was_made(&made, &args.instance, ui);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which keys lie about unencrypted, and which of them should not be here at all.
+fn say_what_was_made(made: &Initialised, instance: &InstanceArgs, ui: &Ui) {
+    if made.log_key_created || made.root_key.is_some() {
         ui.note(&format!(
-            "{STRONG}note:{STRONG:#} made the log's key {}. It is not encrypted: whoever reads it \
-             can sign checkpoints in the log's name.",
-            running.log_key_path().display()
+            "{STRONG}note:{STRONG:#} the service's keys in {} are not encrypted: whoever reads them \
+             can sign in its name.",
+            instance.data.display()
         ));
     }
+    if let Some(path) = &made.root_key {
+        ui.note(&format!(
+            "{STRONG}note:{STRONG:#} move {} to a place offline. The service does not need it; it \
+             makes the next certificates of the authorities.",
+            path.display()
+        ));
+    }
+}
+
+impl InstanceArgs {
+    fn config(&self) -> Config {
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone());
+        Config {
+            listen: self.listen,
+            origin: self.origin.clone(),
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            ..Config::new(&self.data)
+        }
+    }
+}
+
+fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
+    args.daemon.start(ui)?;
+    let instance = &args.instance;
+    let config = Config { insecure_plain_http: args.insecure_plain_http, ..instance.config() };
+    if args.init {
+        let made = service::init(&config)?;
+        say_what_was_made(&made, instance, ui);
+    } else if !service::has_keys(&instance.data) && !instance.data.is_file() {
+        return Err(StartError::NotInitialised { dir: instance.data.clone() }.into());
+    }
+    let running = service::start(&config)?;
+    let signals = running.catch_signals().map_err(|error| daemon::no_signals(&error))?;
     if args.insecure_plain_http {
         ui.note(&format!("{BAD}insecure:{BAD:#} plain HTTP, readable on the way"));
     }
     let value = json!({
         "ok": true,
         "url": running.url(),
-        "origin": args.origin,
-        "data": output::path(&args.data),
+        "origin": instance.origin,
+        "data": output::path(&instance.data),
         "trusted_root": output::path(&running.trusted_root_path()),
     });
     let rows = [
         ("service", running.url()),
-        ("log", args.origin.clone()),
-        ("data", args.data.display().to_string()),
+        ("log", instance.origin.clone()),
+        ("data", instance.data.display().to_string()),
         ("trusted root", running.trusted_root_path().display().to_string()),
     ];
     ui.ready(&value, &format!("{GOOD}serving{GOOD:#}\n{}", output::fields(&rows)));
@@ -90,6 +177,7 @@ impl From<StartError> for CliError {
             StartError::Exposed { .. }
             | StartError::Origin { .. }
             | StartError::Tls(_)
+            | StartError::NotInitialised { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }

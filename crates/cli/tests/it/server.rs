@@ -22,7 +22,7 @@ pub(crate) struct Server {
 impl Server {
     /// `sealwright serve` with its data in that directory.
     pub(crate) fn serve(home: &Home, data: &str) -> Self {
-        Self::start(home, &format!("serve --data {data}"))
+        Self::start(home, &format!("serve --init --data {data}"))
     }
 
     /// Any server, on a port that the system chooses.

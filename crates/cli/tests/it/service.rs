@@ -15,7 +15,7 @@ use crate::isolated::{isolated, mount_memory};
 use crate::killed::{check_log, note, subject};
 use crate::server::Server;
 
-const SERVE: &str = "serve --data data --listen 127.0.0.1:0";
+const SERVE: &str = "serve --init --data data --listen 127.0.0.1:0";
 
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
@@ -73,7 +73,7 @@ fn a_port_in_use_is_named() {
     let home = Home::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let line = format!("serve --data data --listen {address}");
+    let line = format!("serve --init --data data --listen {address}");
     home.run(&line).failed(3, &format!("{address} is in use"));
     home.run(&format!("--json {line}")).failed_json(3, "is in use");
     assert!(!home.path("data").exists());
@@ -92,9 +92,9 @@ fn a_data_directory_has_one_service() {
 fn what_is_not_usable_is_named() {
     let home = Home::new();
     home.write("file", "");
-    home.run("serve --data file --listen 127.0.0.1:0").failed(2, "file is not a directory");
-    home.run("serve --data file/below --listen 127.0.0.1:0").failed(2, "is not a directory");
-    home.run("serve --data d --listen 0.0.0.0:0").failed(2, "reachable from other machines");
+    home.run("serve --init --data file --listen 127.0.0.1:0").failed(2, "file is not a directory");
+    home.run("serve --init --data file/below --listen 127.0.0.1:0").failed(2, "is not a directory");
+    home.run("serve --init --data d --listen 0.0.0.0:0").failed(2, "reachable from other machines");
     home.run(&format!("{SERVE} --origin http://log.example")).failed(2, "not a bare host name");
     home.run(&format!("{SERVE} --tls-cert a.pem --tls-key b.pem")).failed(2, "a.pem");
     home.run(&format!("{SERVE} --log sealwright==loud")).failed(2, "--log");
@@ -125,7 +125,7 @@ fn a_read_only_data_directory_is_named() {
         let before = home.list("data");
         disk.remount("ro");
         home.run(SERVE).failed(3, "cannot write to data");
-        home.run("serve --data data/new --listen 127.0.0.1:0")
+        home.run("serve --init --data data/new --listen 127.0.0.1:0")
             .failed(3, "cannot write to data/new");
         assert_eq!(home.list("data"), before);
         disk.remount("rw");

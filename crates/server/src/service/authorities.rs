@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use sealwright_attest::{Curve, KeyFile, Signer, Timestamp};
 use sealwright_authority::{
-    AuthorityName, CertificateAuthority, TimestampAuthority, ValidityPeriod, certificate_pem,
+    AuthorityName, TimestampAuthority, ValidityPeriod, certificate_pem, certificate_valid_from,
     certificates_from_pem, intermediate_certificate, root_certificate, timestamp_certificate,
 };
 
@@ -39,7 +39,6 @@ const ISSUED_YEARS: u64 = 9;
 
 /// The authorities, ready to issue.
 pub(crate) struct Authorities {
-    pub(crate) ca: CertificateAuthority,
     pub(crate) tsa: TimestampAuthority,
     /// DER, for the trusted root.
     ca_chain: Vec<Vec<u8>>,
@@ -83,13 +82,11 @@ pub(super) fn create(
 }
 
 /// Writes all files but the root's private key, which is the answer.
-fn make(
-    dir: &Path,
-    organization: &str,
-    now: Timestamp,
-) -> Result<Zeroizing<String>, StartError> {
+fn make(dir: &Path, organization: &str, now: Timestamp) -> Result<Zeroizing<String>, StartError> {
     let unmade = |_| StartError::Authority { path: dir.to_owned() };
-    let key = |curve| KeyFile::generate(curve).map_err(|_| StartError::Authority { path: dir.to_owned() });
+    let key = |curve| {
+        KeyFile::generate(curve).map_err(|_| StartError::Authority { path: dir.to_owned() })
+    };
     let name = |common_name: &str| AuthorityName {
         organization: organization.to_owned(),
         common_name: common_name.to_owned(),
@@ -125,7 +122,8 @@ fn make(
     let plain = |key: &KeyFile| {
         key.unencrypted_pem().map_err(|_| StartError::Authority { path: dir.to_owned() })
     };
-    for (file, key) in [("ca-key.pem", &ca_key), ("tsa-key.pem", &tsa_key), ("ct-key.pem", &ct_key)] {
+    for (file, key) in [("ca-key.pem", &ca_key), ("tsa-key.pem", &tsa_key), ("ct-key.pem", &ct_key)]
+    {
         write_new(dir, file, plain(key)?.as_bytes(), 0o600)?;
     }
     plain(&root_key)
@@ -143,10 +141,9 @@ pub(super) fn open(data_dir: &Path) -> Result<Option<Authorities>, StartError> {
     let ct_spki = ct_key.public_key().spki();
     let unfit = |file: &str| StartError::Authority { path: dir.join(file) };
     let tsa = TimestampAuthority::new(tsa_key, &tsa_chain).map_err(|_| unfit("tsa.pem"))?;
-    let ca =
-        CertificateAuthority::new(ca_key, &ca_chain, ct_key).map_err(|_| unfit("ca.pem"))?;
-    let valid_from = ca.valid_from();
-    Ok(Some(Authorities { ca, tsa, ca_chain, tsa_chain, ct_key: ct_spki, valid_from }))
+    let valid_from = certificate_valid_from(ca_chain.first().map_or(&[], Vec::as_slice))
+        .map_err(|_| unfit("ca.pem"))?;
+    Ok(Some(Authorities { tsa, ca_chain, tsa_chain, ct_key: ct_spki, valid_from }))
 }
 
 type SharedSigner = Arc<dyn Signer + Send + Sync>;

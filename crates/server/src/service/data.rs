@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
 //! <data_dir>/trusted_root.json   what verifiers need; public
+//! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
 //! <data_dir>/…                   the store's files
 //! ```
 
@@ -12,12 +13,14 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use pkcs8::{LineEnding, SecretDocument};
+use serde_json::Value;
 
 use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
 use sealwright_store::{Store, StoreError};
 use sealwright_tlog::LogKey;
 
 use super::StartError;
+use super::authorities::{self, Authorities};
 use super::config::Config;
 use crate::state::signing_time;
 
@@ -36,6 +39,7 @@ pub(super) struct Data {
     pub(super) trusted_root_json: String,
     /// Whether this start made the log's key.
     pub(super) log_key_created: bool,
+    pub(super) authorities: Option<Authorities>,
 }
 
 /// Opens the data directory at `now` (seconds since 1970); makes what is not there yet.
@@ -44,11 +48,13 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     create_dir(dir)?;
     let (key, log_key_created) = log_key(dir, &config.origin)?;
     let store = open_store(dir, &key, now)?;
-    let trusted_root_json = trusted_root(config, &key, &store)?;
-    Ok(Data { store, log_id: key.verifier().log_id(), trusted_root_json, log_key_created })
+    let authorities = authorities::open(dir)?;
+    let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref())?;
+    let log_id = key.verifier().log_id();
+    Ok(Data { store, log_id, trusted_root_json, log_key_created, authorities })
 }
 
-fn create_dir(dir: &Path) -> Result<(), StartError> {
+pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
     match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
         Ok(()) => Ok(()),
         Err(_) if dir.exists() && !dir.is_dir() => {
@@ -108,14 +114,27 @@ fn open_store(dir: &Path, key: &LogKey, now: u64) -> Result<Store, StartError> {
 ///
 /// Its key counts from the time of the first checkpoint with an entry in it, or from now for a new
 /// log: no entry can have an earlier log-signed time.
-fn trusted_root(config: &Config, key: &LogKey, store: &Store) -> Result<String, StartError> {
+fn trusted_root(
+    config: &Config,
+    key: &LogKey,
+    store: &Store,
+    authorities: Option<&Authorities>,
+) -> Result<String, StartError> {
     let dir = config.data_dir.as_path();
     let path = dir.join(TRUSTED_ROOT_FILE);
     let bad = || StartError::TrustedRoot { path: path.clone() };
     match fs::read_to_string(&path) {
         Ok(text) => {
             let root = TrustedRoot::parse(text.as_bytes()).map_err(|_| bad())?;
-            return root.log(&key.verifier().log_id()).map(|_| text).ok_or_else(bad);
+            let log = root.log(&key.verifier().log_id()).ok_or_else(bad)?;
+            return match authorities {
+                Some(authorities) if has_no_authorities(&text) => {
+                    let text = with_authorities(&text, authorities, &log.base_url);
+                    replace(dir, TRUSTED_ROOT_FILE, text.as_bytes())?;
+                    Ok(text)
+                }
+                _ => Ok(text),
+            };
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(StartError::file(&path, error)),
@@ -130,12 +149,50 @@ fn trusted_root(config: &Config, key: &LogKey, store: &Store) -> Result<String, 
         valid_until: None,
     })
     .to_json();
+    let text = match authorities {
+        Some(authorities) => with_authorities(&text, authorities, &config.base_url()),
+        None => text,
+    };
     write_new(dir, TRUSTED_ROOT_FILE, text.as_bytes(), 0o644)?;
     Ok(text)
 }
 
+/// Whether a trusted root was written before the instance had authorities.
+fn has_no_authorities(trusted_root: &str) -> bool {
+    serde_json::from_str(trusted_root).is_ok_and(|value: Value| {
+        value["timestampAuthorities"].as_array().is_none_or(Vec::is_empty)
+    })
+}
+
+fn with_authorities(trusted_root: &str, authorities: &Authorities, base_url: &str) -> String {
+    let mut value: Value = serde_json::from_str(trusted_root).unwrap_or_default();
+    authorities.add_to(&mut value, base_url);
+    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+}
+
+/// Writes a file in place of another, completely or not at all.
+fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
+    let path = dir.join(name);
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(dir)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|error| StartError::file(&path, error))
+}
+
 /// Writes a file completely or not at all, and never over another; says whether it did.
-fn write_new(dir: &Path, name: &str, content: &[u8], mode: u32) -> Result<bool, StartError> {
+pub(super) fn write_new(
+    dir: &Path,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+) -> Result<bool, StartError> {
     let path = dir.join(name);
     let write = || -> io::Result<bool> {
         let mut file = tempfile::Builder::new()

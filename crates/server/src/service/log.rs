@@ -19,6 +19,7 @@ use super::sequencer::MAX_CHECKPOINT_AGE_S;
 use crate::error::ApiError;
 use crate::state::{State, now};
 
+/// Rekor v2 has the log below this path; other readers of tiles expect it at the root.
 const PREFIX: &str = "/api/v2/";
 
 /// `GET /healthz`: whether the log can be appended to.
@@ -60,7 +61,8 @@ pub(super) async fn tile(
     Shared(state): Shared<Arc<State>>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let path = uri.path().strip_prefix(PREFIX).ok_or(ApiError::NotFound)?;
+    let path = uri.path();
+    let path = path.strip_prefix(PREFIX).or(path.strip_prefix('/')).ok_or(ApiError::NotFound)?;
     let tile = Tile::parse(path).map_err(|_| ApiError::NotFound)?;
     let content = state.read(move |store| tile_content(store, &tile)).await?;
     let headers = [

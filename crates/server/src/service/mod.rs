@@ -7,6 +7,8 @@
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
 //! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
+//! | `POST /api/v1/timestamp` | RFC 3161: a time stamp |
+//! | `GET /api/v1/timestamp/certchain` | its certificates |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
 //! | `GET /healthz` | whether it works |
 //!
@@ -17,6 +19,7 @@
 //! it, since nobody could ever use that; whether the signer may say such a thing is asked by those
 //! who verify, against a role binding they trust.
 
+pub(crate) mod authorities;
 mod bundles;
 mod config;
 mod data;
@@ -25,6 +28,8 @@ mod rekor;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;
+mod trust;
+mod tsa;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,6 +47,7 @@ use crate::{http, tls};
 
 pub use config::{Config, TlsFiles};
 pub use start_error::StartError;
+pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use sequencer::Sequencer;
@@ -116,7 +122,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let store = Arc::new(Mutex::new(data.store));
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
-    let state = State::new(store, sequencer.clone(), data.trusted_root_json.clone(), data.log_id);
+    let state = State::new(
+        store,
+        sequencer.clone(),
+        data.trusted_root_json.clone(),
+        data.log_id,
+        data.authorities,
+    );
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
         let _ = asked.await;

@@ -106,6 +106,24 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
+    /// Keys were asked for, and there are none.
+    #[error("{} has no keys yet", dir.display())]
+    NotInitialised {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// A file of an authority is missing, or does not fit the others.
+    #[error("{} is missing, or does not fit the other files of the authorities", path.display())]
+    Authority {
+        /// The file, or the directory of all of them.
+        path: PathBuf,
+    },
+    /// The root's key of an earlier attempt lies where the new one would be written.
+    #[error("{} is there already, and the authorities are not", path.display())]
+    AuthorityLeftover {
+        /// The key.
+        path: PathBuf,
+    },
     /// The clock is before the time that the log signed last.
     #[error("the clock says {now}, which is before {last_signed}, the log's last signature")]
     ClockBehind {
@@ -176,6 +194,13 @@ impl StartError {
             }
             Self::TrustedRoot { .. } => {
                 "remove the file to have it written again from the log's key"
+            }
+            Self::NotInitialised { .. } => {
+                "make them with `sealwright serve init --data DIR`, or start with --init"
+            }
+            Self::Authority { .. } => "put the directory `authority` back from a backup",
+            Self::AuthorityLeftover { .. } => {
+                "an earlier start ended halfway: if no authority was ever used, remove the file"
             }
             Self::ClockBehind { .. } => {
                 "set the clock right. If the log has signed times in the future, wait for them, or \
