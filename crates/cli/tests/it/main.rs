@@ -16,6 +16,7 @@ mod digest;
 mod evidence;
 mod home;
 mod inspect;
+mod instance;
 mod interop;
 mod isolated;
 mod key;

@@ -36,9 +36,9 @@ fn it_says_when_it_is_ready_and_ends_when_asked() {
     }
     assert_eq!(home.mode("data"), 0o700);
     assert_eq!(home.mode("data/log-key.pem"), 0o600);
-    // The key is named once, when it is made.
+    // The keys are spoken of once, when they are made.
     let said = std::fs::read_to_string(home.path("serve.stderr")).unwrap();
-    assert_eq!(said.matches("made the log's key data/log-key.pem").count(), 1, "{said}");
+    assert_eq!(said.matches("the service's keys in data are not encrypted").count(), 1, "{said}");
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Config {
         }
     }
 
+    /// The URL by which clients know the service, on this port.
+    pub(crate) fn url_at(&self, port: u16) -> String {
+        format!("{}://{}:{port}", self.scheme(), self.origin)
+    }
+
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }

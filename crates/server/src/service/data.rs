@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
 //! <data_dir>/trusted_root.json   what verifiers need; public
+//! <data_dir>/url                 where the service was last to be reached
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
 //! <data_dir>/…                   the store's files
 //! ```
@@ -26,6 +27,7 @@ use crate::state::signing_time;
 
 pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
 pub(super) const TRUSTED_ROOT_FILE: &str = "trusted_root.json";
+const URL_FILE: &str = "url";
 
 /// The store's database. If it is there, a log key was there before it.
 const DATABASE_FILE: &str = "log.db";
@@ -155,6 +157,19 @@ fn trusted_root(
     };
     write_new(dir, TRUSTED_ROOT_FILE, text.as_bytes(), 0o644)?;
     Ok(text)
+}
+
+/// Remembers where the service was last to be reached.
+pub(super) fn write_url(dir: &Path, url: &str) -> Result<(), StartError> {
+    match fs::read_to_string(dir.join(URL_FILE)) {
+        Ok(known) if known.trim_end() == url => Ok(()),
+        _ => replace(dir, URL_FILE, format!("{url}\n").as_bytes()),
+    }
+}
+
+/// Where the service was last to be reached, if it ever was.
+pub(super) fn read_url(dir: &Path) -> Option<String> {
+    Some(fs::read_to_string(dir.join(URL_FILE)).ok()?.trim_end().to_owned())
 }
 
 /// Whether a trusted root was written before the instance had authorities.

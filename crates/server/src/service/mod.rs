@@ -119,6 +119,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         tokio::net::TcpListener::from_std(listener)
             .map_err(|source| StartError::Listen { listen: config.listen, source })?
     };
+    data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
     let store = Arc::new(Mutex::new(data.store));
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;

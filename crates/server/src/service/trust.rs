@@ -55,7 +55,7 @@ pub fn init(config: &Config) -> Result<Initialised, StartError> {
 }
 
 /// What clients of the instance in `data_dir` need. `base_url` is where they reach it, if that is not
-/// where the trusted root says that the log is.
+/// where it was last started.
 ///
 /// # Errors
 /// [`StartError::NotInitialised`], [`StartError::TrustedRoot`].
@@ -72,7 +72,8 @@ pub fn trust_files(
     let bad = || StartError::TrustedRoot { path: path.clone() };
     let root = TrustedRoot::parse(text.as_bytes()).map_err(|_| bad())?;
     let log = root.logs().first().ok_or_else(bad)?;
-    let url = base_url.unwrap_or(&log.base_url).trim_end_matches('/');
+    let last = data::read_url(data_dir);
+    let url = base_url.or(last.as_deref()).unwrap_or(&log.base_url).trim_end_matches('/');
     let trusted_root: Value = serde_json::from_str(&text).map_err(|_| bad())?;
     let signing_config = authorities::signing_config(url, oidc_url, &json!(log.valid_from));
     let trust_config = json!({

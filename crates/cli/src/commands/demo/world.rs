@@ -68,7 +68,8 @@ impl World {
             "data-science-lead, compliance-officer, trainer, evaluator, …",
         );
         let listen = "127.0.0.1:0";
-        let service = runner.serve(&["serve", "--init", "--data", "service", "--listen", listen])?;
+        let service =
+            runner.serve(&["serve", "--init", "--data", "service", "--listen", listen])?;
         let url = text(&service.ready["url"]).to_owned();
         story.done("serve", "the attestation service", &format!("an append-only log at {url}"));
         bind_roles(directory, &runner, &url)?;
