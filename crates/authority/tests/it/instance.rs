@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use sealwright_attest::{Curve, KeyFile, Signer, Timestamp};
+use sealwright_attest::{Curve, KeyFile, Signer as _, Timestamp};
 use sealwright_authority::{
-    AuthorityName, TimestampAuthority, ValidityPeriod, root_certificate, timestamp_certificate,
+    AuthorityName, CertificateAuthority, TimestampAuthority, ValidityPeriod,
+    intermediate_certificate, root_certificate, timestamp_certificate,
 };
 
 pub(crate) const YEAR_S: u64 = 365 * 86_400;
 
 pub(crate) struct Instance {
     pub(crate) root: Vec<u8>,
+    pub(crate) ca: CertificateAuthority,
     pub(crate) tsa: TimestampAuthority,
 }
 
 pub(crate) fn now() -> Timestamp {
-    Timestamp::parse("2026-11-24T12:00:00Z").unwrap()
+    Timestamp::parse("2026-11-02T12:00:00Z").unwrap()
 }
 
 pub(crate) fn name(common_name: &str) -> AuthorityName {
@@ -29,13 +31,17 @@ pub(crate) fn period(years: u64) -> ValidityPeriod {
 
 impl Instance {
     pub(crate) fn new(curve: Curve) -> Self {
+        let generate = |curve| Arc::new(KeyFile::generate(curve).unwrap());
         let root_key = KeyFile::generate(curve).unwrap();
         let root = root_certificate(&root_key, &name("root"), period(10)).unwrap();
-        let tsa_key = Arc::new(KeyFile::generate(curve).unwrap());
-        let leaf =
-            timestamp_certificate(&root, &root_key, tsa_key.public_key(), &name("tsa"), period(3))
-                .unwrap();
-        let tsa = TimestampAuthority::new(tsa_key, &[leaf, root.clone()]).unwrap();
-        Self { root, tsa }
+        let (ca_key, tsa_key, log_key) = (generate(curve), generate(curve), generate(Curve::P256));
+        let (ca, tsa) = (ca_key.public_key(), tsa_key.public_key());
+        let ca = intermediate_certificate(&root, &root_key, ca, &name("ca"), period(3)).unwrap();
+        let tsa = timestamp_certificate(&root, &root_key, tsa, &name("tsa"), period(3)).unwrap();
+        Self {
+            ca: CertificateAuthority::new(ca_key, &[ca, root.clone()], log_key).unwrap(),
+            tsa: TimestampAuthority::new(tsa_key, &[tsa, root.clone()]).unwrap(),
+            root,
+        }
     }
 }

@@ -1,5 +1,9 @@
-//! The authorities against other programs: OpenSSL and the verifier of this repository.
+//! The authorities against other programs: OpenSSL and the verifiers of this repository.
 
+mod ca;
 mod instance;
+mod keyless;
 mod openssl;
+mod tokens;
 mod tsa;
+mod verify_token;
