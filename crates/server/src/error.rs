@@ -13,9 +13,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use sealwright_attest::{BundleError, JsonError, KeyError, VerifyError};
-use sealwright_authority::TimestampError;
+use sealwright_authority::{IssueError, ProofError, TimestampError};
 use sealwright_sigstore::EntryRequestError;
 use sealwright_store::{StoreError, WriteFault};
+
+use crate::service::issuers::IdentityError;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,23 @@ pub(crate) enum ApiError {
     /// The body is no timestamp request by its declaration.
     #[error("Content-Type must be application/timestamp-query or application/json")]
     TimestampContentType,
+    /// No ID token.
+    #[error(
+        "there is no ID token: neither credentials.oidcIdentityToken nor Authorization: Bearer"
+    )]
+    NoToken,
+    /// The ID token names nobody.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The key is not shown to be held.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// The certificate authority failed.
+    #[error("no certificate was issued")]
+    Issue(#[from] IssueError),
+    /// Nobody's tokens are taken.
+    #[error("this instance takes no ID tokens: no issuers are configured")]
+    NoIssuers,
     /// The instance has no authorities.
     #[error("this instance issues neither certificates nor time stamps")]
     NoAuthorities,
@@ -125,6 +144,7 @@ enum Code {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// One row of the table; the message is the error's own unless the row replaces it.
@@ -133,8 +153,8 @@ struct Row(StatusCode, Code, &'static str, Option<&'static str>);
 impl ApiError {
     fn row(&self) -> Row {
         use Code::{
-            DeadlineExceeded, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable,
-            Unimplemented,
+            DeadlineExceeded, Internal, InvalidArgument, NotFound, ResourceExhausted,
+            Unauthenticated, Unavailable, Unimplemented,
         };
         use StatusCode as Http;
         match self {
@@ -166,6 +186,21 @@ impl ApiError {
             Self::TimestampContentType => {
                 Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_TYPE", None)
             }
+            Self::NoToken => Row(Http::UNAUTHORIZED, Unauthenticated, "NO_TOKEN", None),
+            Self::Identity(IdentityError::Keys { .. }) => {
+                Row(Http::SERVICE_UNAVAILABLE, Unavailable, "ISSUER_UNREACHABLE", None)
+            }
+            Self::Identity(IdentityError::UnknownIssuer { .. }) => {
+                Row(Http::UNAUTHORIZED, Unauthenticated, "ISSUER", None)
+            }
+            Self::Identity(IdentityError::Token(_)) => {
+                Row(Http::UNAUTHORIZED, Unauthenticated, "TOKEN", None)
+            }
+            Self::Proof(_) => Row(Http::BAD_REQUEST, InvalidArgument, "PROOF_OF_POSSESSION", None),
+            Self::Issue(_) => {
+                Row(Http::INTERNAL_SERVER_ERROR, Internal, "CERTIFICATE_AUTHORITY", None)
+            }
+            Self::NoIssuers => Row(Http::NOT_FOUND, NotFound, "NO_ISSUERS", None),
             Self::NoAuthorities => Row(Http::NOT_FOUND, NotFound, "NO_AUTHORITIES", None),
             Self::EntryTooLong { .. } => {
                 Row(Http::BAD_REQUEST, InvalidArgument, "ENTRY_TOO_LONG", None)

@@ -9,6 +9,7 @@ use sealwright_store::Store;
 
 use crate::error::ApiError;
 use crate::service::authorities::Authorities;
+use crate::service::issuers::Issuers;
 use crate::service::sequencer::Sequencer;
 
 /// The largest body of a request in bytes.
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) log_id: [u8; 32],
     /// The authorities, if this instance has them.
     authorities: Option<Authorities>,
+    /// Whose tokens the certificate authority takes.
+    issuers: Option<Issuers>,
     /// Memory for bodies, taken before a body is read.
     body_budget: Arc<Semaphore>,
     /// One place per processor for what takes long to compute.
@@ -48,6 +51,7 @@ impl State {
         trusted_root_json: String,
         log_id: [u8; 32],
         authorities: Option<Authorities>,
+        issuers: Option<Issuers>,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -56,6 +60,7 @@ impl State {
             trusted_root_json,
             log_id,
             authorities,
+            issuers,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),
         }
@@ -64,6 +69,12 @@ impl State {
     /// The authorities.
     pub(crate) fn authorities(&self) -> Result<&Authorities, ApiError> {
         self.authorities.as_ref().ok_or(ApiError::NoAuthorities)
+    }
+
+    /// Whose tokens the certificate authority takes.
+    pub(crate) fn issuers(&self) -> Result<&Issuers, ApiError> {
+        self.authorities()?;
+        self.issuers.as_ref().ok_or(ApiError::NoIssuers)
     }
 
     /// Reserves memory for a body of `len` bytes; refuses when too much is under way.

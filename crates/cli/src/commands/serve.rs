@@ -64,6 +64,9 @@ struct InstanceArgs {
 struct ServeArgs {
     #[command(flatten)]
     instance: InstanceArgs,
+    /// TOML file with the issuers of ID tokens for whom certificates are issued.
+    #[arg(long, value_name = "FILE")]
+    issuers: Option<PathBuf>,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -136,14 +139,17 @@ impl InstanceArgs {
 fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     args.daemon.start(ui)?;
     let instance = &args.instance;
-    let config = Config { insecure_plain_http: args.insecure_plain_http, ..instance.config() };
-    if args.init {
-        let made = service::init(&config)?;
-        say_what_was_made(&made, instance, ui);
-    } else if !service::has_keys(&instance.data) && !instance.data.is_file() {
+    let config = Config {
+        insecure_plain_http: args.insecure_plain_http,
+        issuers: args.issuers.clone(),
+        init: args.init,
+        ..instance.config()
+    };
+    if !args.init && !service::has_keys(&instance.data) && !instance.data.is_file() {
         return Err(StartError::NotInitialised { dir: instance.data.clone() }.into());
     }
     let running = service::start(&config)?;
+    say_what_was_made(running.initialised(), instance, ui);
     let signals = running.catch_signals().map_err(|error| daemon::no_signals(&error))?;
     if args.insecure_plain_http {
         ui.note(&format!("{BAD}insecure:{BAD:#} plain HTTP, readable on the way"));
@@ -178,6 +184,7 @@ impl From<StartError> for CliError {
             | StartError::Origin { .. }
             | StartError::Tls(_)
             | StartError::NotInitialised { .. }
+            | StartError::Issuers { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }

@@ -20,8 +20,9 @@ use zeroize::Zeroizing;
 
 use sealwright_attest::{Curve, KeyFile, Signer, Timestamp};
 use sealwright_authority::{
-    AuthorityName, TimestampAuthority, ValidityPeriod, certificate_pem, certificate_valid_from,
-    certificates_from_pem, intermediate_certificate, root_certificate, timestamp_certificate,
+    AuthorityName, CertificateAuthority, TimestampAuthority, ValidityPeriod, certificate_pem,
+    certificate_valid_from, certificates_from_pem, intermediate_certificate, root_certificate,
+    timestamp_certificate,
 };
 
 use super::StartError;
@@ -39,6 +40,7 @@ const ISSUED_YEARS: u64 = 9;
 
 /// The authorities, ready to issue.
 pub(crate) struct Authorities {
+    pub(crate) ca: CertificateAuthority,
     pub(crate) tsa: TimestampAuthority,
     /// DER, for the trusted root.
     ca_chain: Vec<Vec<u8>>,
@@ -65,7 +67,12 @@ pub(super) fn create(
         .prefix(".authority-")
         .tempdir_in(data_dir)
         .map_err(|error| StartError::file(data_dir, error))?;
-    let root_key = make(building.path(), organization, now)?;
+    let root_key = make(building.path(), organization, now).map_err(|error| match error {
+        // The directory that was being made has a name that tells nobody anything.
+        StartError::Full { .. } => StartError::Full { path: data_dir.to_owned() },
+        StartError::ReadOnly { .. } => StartError::ReadOnly { path: data_dir.to_owned() },
+        other => other,
+    })?;
     let offline = data_dir.join(OFFLINE_DIR);
     create_dir(&offline)?;
     // Before what it vouches for is there, so that it cannot be lost.
@@ -143,7 +150,8 @@ pub(super) fn open(data_dir: &Path) -> Result<Option<Authorities>, StartError> {
     let tsa = TimestampAuthority::new(tsa_key, &tsa_chain).map_err(|_| unfit("tsa.pem"))?;
     let valid_from = certificate_valid_from(ca_chain.first().map_or(&[], Vec::as_slice))
         .map_err(|_| unfit("ca.pem"))?;
-    Ok(Some(Authorities { tsa, ca_chain, tsa_chain, ct_key: ct_spki, valid_from }))
+    let ca = CertificateAuthority::new(ca_key, &ca_chain, ct_key).map_err(|_| unfit("ca.pem"))?;
+    Ok(Some(Authorities { ca, tsa, ca_chain, tsa_chain, ct_key: ct_spki, valid_from }))
 }
 
 type SharedSigner = Arc<dyn Signer + Send + Sync>;

@@ -29,6 +29,16 @@ pub struct Config {
     #[serde(default)]
     pub tls: Option<TlsFiles>,
 
+    /// Makes keys and certificates of the authorities on the first start. Without it an instance that
+    /// has none is only a log.
+    #[serde(default)]
+    pub init: bool,
+
+    /// TOML file with the issuers of ID tokens for which the certificate authority issues. Without it,
+    /// nobody gets a certificate.
+    #[serde(default)]
+    pub issuers: Option<PathBuf>,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -55,6 +65,8 @@ impl Config {
             listen: Self::default_listen(),
             origin: Self::default_origin(),
             tls: None,
+            init: false,
+            issuers: None,
             insecure_plain_http: false,
         }
     }

@@ -7,6 +7,8 @@
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
 //! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
+//! | `POST /api/v2/signingCert` | Fulcio: a certificate for whoever an ID token names |
+//! | `GET /api/v2/trustBundle`, `/api/v2/configuration` | the CA's certificates, whose tokens it takes |
 //! | `POST /api/v1/timestamp` | RFC 3161: a time stamp |
 //! | `GET /api/v1/timestamp/certchain` | its certificates |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
@@ -23,6 +25,8 @@ pub(crate) mod authorities;
 mod bundles;
 mod config;
 mod data;
+mod fulcio;
+pub(crate) mod issuers;
 mod log;
 mod rekor;
 mod routes;
@@ -50,6 +54,7 @@ pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
+use issuers::Issuers;
 use sequencer::Sequencer;
 
 /// What still runs this long after everything has been answered is left behind.
@@ -63,7 +68,7 @@ pub struct Running {
     scheme: &'static str,
     data_dir: PathBuf,
     trusted_root_json: String,
-    log_key_created: bool,
+    initialised: Initialised,
     /// The rest; taken out when the service stops.
     parts: Option<Parts>,
 }
@@ -91,7 +96,7 @@ pub struct Broken;
 /// Starts the service: when this returns, it answers.
 ///
 /// The first start makes the log's key and the trusted root. The key is not encrypted on disk, which
-/// whoever starts the service should say: see [`Running::log_key_created`].
+/// whoever starts the service should say: see [`Running::initialised`].
 ///
 /// # Errors
 /// [`StartError`].
@@ -106,7 +111,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let tls = tls.transpose()?;
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
-    let data = data::open(config, now())?;
+    let issuers = config.issuers.as_deref().map(Issuers::read).transpose()?;
+    let (data, initialised) = trust::open(config)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -129,6 +135,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.trusted_root_json.clone(),
         data.log_id,
         data.authorities,
+        issuers,
     );
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
@@ -139,7 +146,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         scheme: config.scheme(),
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
-        log_key_created: data.log_key_created,
+        initialised,
         parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread }),
     })
 }
@@ -182,9 +189,9 @@ impl Running {
         self.data_dir.join(LOG_KEY_FILE)
     }
 
-    /// Whether this start made the log's key.
-    pub fn log_key_created(&self) -> bool {
-        self.log_key_created
+    /// The keys that this start made.
+    pub fn initialised(&self) -> &Initialised {
+        &self.initialised
     }
 
     /// The data directory.

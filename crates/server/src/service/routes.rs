@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
-use super::{bundles, log, rekor, tsa};
+use super::{bundles, fulcio, log, rekor, tsa};
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State};
 
@@ -23,6 +23,10 @@ pub(super) fn router(state: State) -> Router {
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/consistency", get(log::consistency))
         .route("/api/v2/log/entries", post(rekor::create_entry))
+        .route("/api/v2/signingCert", post(fulcio::signing_certificate))
+        .route("/api/v2/trustBundle", get(fulcio::trust_bundle))
+        .route("/api/v2/configuration", get(fulcio::configuration))
+        .route("/api/v1/rootCert", get(fulcio::root_certificate))
         .route("/api/v1/timestamp", post(tsa::timestamp))
         .route("/api/v1/timestamp/certchain", get(tsa::certificate_chain))
         .route("/api/v2/checkpoint", get(log::checkpoint))

@@ -112,6 +112,14 @@ pub enum StartError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// The file with the issuers of ID tokens cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Issuers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file of an authority is missing, or does not fit the others.
     #[error("{} is missing, or does not fit the other files of the authorities", path.display())]
     Authority {
@@ -197,6 +205,10 @@ impl StartError {
             }
             Self::NotInitialised { .. } => {
                 "make them with `sealwright serve init --data DIR`, or start with --init"
+            }
+            Self::Issuers { .. } => {
+                "write [[issuer]] with url and kind (email, uri, username, spiffe, kubernetes, \
+                 github, gitlab)"
             }
             Self::Authority { .. } => "put the directory `authority` back from a backup",
             Self::AuthorityLeftover { .. } => {

@@ -9,7 +9,7 @@ use sealwright_attest::{Timestamp, TrustedRoot};
 use super::StartError;
 use super::authorities;
 use super::config::Config;
-use super::data::{self, TRUSTED_ROOT_FILE};
+use super::data::{self, Data, TRUSTED_ROOT_FILE};
 use crate::state::now;
 
 /// What [`init`] made.
@@ -46,12 +46,22 @@ pub fn init(config: &Config) -> Result<Initialised, StartError> {
     if !config.has_host_name() {
         return Err(StartError::Origin { origin: config.origin.clone() });
     }
+    let config = Config { init: true, ..config.clone() };
+    Ok(open(&config)?.1)
+}
+
+/// Opens the data directory, and makes first what is to be made.
+pub(super) fn open(config: &Config) -> Result<(Data, Initialised), StartError> {
     let now = now();
     let time =
         Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })?;
-    let root_key = authorities::create(&config.data_dir, &config.origin, time)?;
+    let root_key = match config.init {
+        true => authorities::create(&config.data_dir, &config.origin, time)?,
+        false => None,
+    };
     let data = data::open(config, now)?;
-    Ok(Initialised { log_key_created: data.log_key_created, root_key })
+    let log_key_created = data.log_key_created;
+    Ok((data, Initialised { log_key_created, root_key }))
 }
 
 /// What clients of the instance in `data_dir` need. `base_url` is where they reach it, if that is not

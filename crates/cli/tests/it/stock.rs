@@ -1,0 +1,164 @@
+//! Stock Sigstore clients sign and verify with a private instance, and do not notice.
+//!
+//! `./test` installs them and names them in the environment.
+
+use std::process::Output;
+
+use serde_json::json;
+
+use crate::home::Home;
+use crate::oidc::Issuer;
+use crate::server::Server;
+
+const IDENTITY: &str = "trainer@loans.example";
+
+/// An instance that takes the tokens of an issuer, and its trust files in `trust`.
+struct Instance {
+    home: Home,
+    issuer: Issuer,
+    service: Server,
+}
+
+impl Instance {
+    fn start() -> Self {
+        let (home, issuer) = (Home::new(), Issuer::start());
+        let entry = format!("[[issuer]]\nurl = {:?}\nkind = \"email\"\n", issuer.url);
+        home.write("issuers.toml", entry);
+        let service = Server::start(&home, "serve --init --data data --issuers issuers.toml");
+        home.must(&format!("serve trust --data data --out trust --oidc-url {}", issuer.url));
+        Self { home, issuer, service }
+    }
+
+    fn verify(&self, artifact: &str, bundle: &str, identity: &str) -> crate::home::Ran {
+        self.home.run(&format!(
+            "verify {artifact} --artifact --bundle {bundle} --trusted-root trust/trusted_root.json \
+             --identity {identity} --issuer {}",
+            self.issuer.url
+        ))
+    }
+}
+
+/// A program that `./test` installs.
+fn client(home: &Home, variable: &str, words: &[&str]) -> Output {
+    let program = std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} does not name a Sigstore client: run the tests with ./test")
+    });
+    home.tool_output(&program, words)
+}
+
+fn python(instance: &Instance, words: &[&str]) -> Output {
+    let trust = ["--trust-config", "trust/trust_config.json"];
+    let words = [&trust[..], words].concat();
+    client(&instance.home, "SEALWRIGHT_TEST_SIGSTORE_PYTHON", &words)
+}
+
+#[test]
+fn sigstore_python_signs_and_verifies() {
+    let instance = Instance::start();
+    instance.home.write("artifact", "content");
+    let token = instance.issuer.token(IDENTITY);
+    let signed =
+        python(&instance, &["sign", "--identity-token", &token, "--bundle", "b.json", "artifact"]);
+    assert!(signed.status.success(), "{signed:?}");
+    let verify = |identity: &str| {
+        let who = ["--cert-identity", identity, "--cert-oidc-issuer", &instance.issuer.url];
+        let what = ["verify", "identity", "--bundle", "b.json"];
+        python(&instance, &[&what[..], &who, &["artifact"]].concat())
+    };
+    let verified = verify(IDENTITY);
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(!verify("other@loans.example").status.success());
+    instance.verify("artifact", "b.json", IDENTITY).succeeded();
+    assert_eq!(instance.verify("artifact", "b.json", "other@loans.example").code, Some(1));
+    instance.home.write("artifact", "other content");
+    assert!(!verify(IDENTITY).status.success());
+    assert_eq!(instance.verify("artifact", "b.json", IDENTITY).code, Some(1));
+}
+
+#[test]
+fn sigstore_python_attests() {
+    let instance = Instance::start();
+    instance.home.write("artifact", "content");
+    let predicate = json!({
+        "buildDefinition": {
+            "buildType": "https://loans.example/training/v1",
+            "externalParameters": {},
+            "internalParameters": {},
+            "resolvedDependencies": [],
+        },
+        "runDetails": {
+            "builder": {"id": "https://loans.example/ci", "builderDependencies": [], "version": {}},
+            "metadata": {"invocationId": "1"},
+            "byproducts": [],
+        },
+    });
+    instance.home.write("predicate.json", predicate.to_string());
+    let token = instance.issuer.token(IDENTITY);
+    let attested = python(
+        &instance,
+        &[
+            "attest",
+            "--identity-token",
+            &token,
+            "--bundle",
+            "a.json",
+            "--predicate",
+            "predicate.json",
+            "--predicate-type",
+            "https://slsa.dev/provenance/v1",
+            "artifact",
+        ],
+    );
+    assert!(attested.status.success(), "{attested:?}");
+    let who = ["--cert-identity", IDENTITY, "--cert-oidc-issuer", &instance.issuer.url];
+    let what = ["verify", "identity", "--bundle", "a.json"];
+    let verified = python(&instance, &[&what[..], &who, &["artifact"]].concat());
+    assert!(verified.status.success(), "{verified:?}");
+    instance.verify("artifact", "a.json", IDENTITY).succeeded();
+}
+
+/// Whom a certificate is given.
+#[test]
+fn tokens_that_are_not_right_get_no_certificate() {
+    let instance = Instance::start();
+    instance.home.write("artifact", "content");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({
+        "iss": instance.issuer.url, "aud": "sigstore", "sub": "1", "email": IDENTITY,
+        "email_verified": true, "iat": now, "nbf": now, "exp": now + 600,
+    });
+    let url = format!("{}/api/v2/signingCert", instance.service.url());
+    let ask = |token: &str| {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent
+            .post(&url)
+            .header("content-type", "application/json")
+            .header("authorization", &format!("Bearer {token}"))
+            .send(r#"{"certificateSigningRequest": "bm90aGluZw=="}"#)
+            .unwrap();
+        let body: serde_json::Value =
+            serde_json::from_slice(&answer.body_mut().read_to_vec().unwrap()).unwrap();
+        (answer.status().as_u16(), body["details"][0]["reason"].clone())
+    };
+    // With a good token only the request is wrong.
+    assert_eq!(ask(&instance.issuer.sign(&claims)), (400, json!("PROOF_OF_POSSESSION")));
+    for (name, value) in [
+        ("aud", json!("another")),
+        ("exp", json!(now - 600)),
+        ("nbf", json!(now + 600)),
+        ("email_verified", json!(false)),
+        ("email", json!("")),
+    ] {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        assert_eq!(ask(&instance.issuer.sign(&claims)), (401, json!("TOKEN")), "{name}");
+    }
+    let mut stranger = claims.clone();
+    stranger["iss"] = json!("https://accounts.example");
+    assert_eq!(ask(&instance.issuer.sign(&stranger)), (401, json!("ISSUER")));
+    // The same name, and another key.
+    let impostor = Issuer::start();
+    assert_eq!(ask(&impostor.sign(&claims)), (401, json!("TOKEN")));
+    assert_eq!(ask("nonsense"), (401, json!("TOKEN")));
+}

@@ -1,0 +1,360 @@
+//! Issuers of ID tokens: which are trusted, and their keys.
+//!
+//! A TOML file says which; the keys come from a file, or by OpenID Connect Discovery from the issuer's
+//! own address and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use sealwright_attest::{Timestamp, parse_strict};
+use sealwright_authority::{
+    IssuerConfig, IssuerKind, Jwks, MAX_JWKS_SIZE, TokenError, VerifiedIdentity, unverified_issuer,
+    unverified_key_id, verify_token,
+};
+
+use super::StartError;
+use crate::tls;
+
+/// What stock clients ask their tokens for.
+const DEFAULT_AUDIENCE: &str = "sigstore";
+/// Seconds by which an issuer's clock may differ from ours.
+const CLOCK_SKEW_S: u64 = 60;
+/// Keys are fetched anew after this many seconds.
+const KEYS_FRESH_S: u64 = 300;
+/// A token with an unknown key has them fetched anew, but no sooner than this after the last time.
+const KEYS_RETRY_S: u64 = 30;
+/// Issuers that fit patterns and whose keys are remembered.
+const MAX_KEY_SETS: usize = 1000;
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_DISCOVERY: u64 = 64 << 10;
+
+/// The trusted issuers.
+pub(crate) struct Issuers {
+    issuers: Vec<Trusted>,
+    agent: Agent,
+    /// Key sets by `iss`.
+    fetched: Mutex<BTreeMap<String, Fetched>>,
+}
+
+struct Trusted {
+    config: IssuerConfig,
+    pinned: Option<Arc<Jwks>>,
+}
+
+#[derive(Clone)]
+struct Fetched {
+    keys: Arc<Jwks>,
+    at: u64,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// Nobody trusts the issuer.
+    #[error("tokens of the issuer {issuer:?} are not accepted here")]
+    UnknownIssuer { issuer: String },
+    /// The token is not right.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The issuer's keys cannot be had.
+    #[error("the keys of {issuer} cannot be fetched: {problem}")]
+    Keys { issuer: String, problem: String },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuersFile {
+    /// PEM file with the authorities by which issuers' TLS certificates are checked; the system's
+    /// otherwise.
+    ca_file: Option<PathBuf>,
+    issuer: Vec<IssuerEntry>,
+}
+
+/// One `[[issuer]]` of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuerEntry {
+    /// `iss` of its tokens; `*` stands for a part of a name.
+    url: String,
+    /// `email`, `uri`, `username`, `spiffe`, `kubernetes`, `github` or `gitlab`.
+    kind: String,
+    /// `aud` of its tokens; `sigstore` by default.
+    audience: Option<String>,
+    /// For `uri` and `username`.
+    subject_domain: Option<String>,
+    /// For `spiffe`.
+    trust_domain: Option<String>,
+    /// For `github` and `gitlab`: where the repositories are, if not at the public ones.
+    web_url: Option<String>,
+    /// For `email`: the claim that names the issuer which this one federates.
+    #[serde(default)]
+    issuer_claim: Vec<String>,
+    /// For `email`: addresses that the issuer does not say to be verified are taken too.
+    #[serde(default)]
+    insecure_skip_email_verified: bool,
+    /// The issuer's keys (JWK set); nothing is fetched then.
+    jwks_file: Option<PathBuf>,
+}
+
+impl Issuers {
+    /// Reads the file, and the key files that it names (relative to it).
+    pub(super) fn read(path: &Path) -> Result<Self, StartError> {
+        let unusable = |problem: String| StartError::Issuers { path: path.to_owned(), problem };
+        let text = fs::read_to_string(path).map_err(|error| StartError::file(path, error))?;
+        let file: IssuersFile = toml::from_str(&text).map_err(|e| unusable(e.to_string()))?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let agent = agent(file.ca_file.map(|name| dir.join(name)).as_deref())?;
+        let trusted = file.issuer.into_iter().map(|entry| {
+            let pinned = entry.jwks_file.as_ref().map(|name| {
+                let path = dir.join(name);
+                let bytes = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
+                let keys = Jwks::parse(&bytes)
+                    .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+                Ok::<_, StartError>(Arc::new(keys))
+            });
+            Ok(Trusted { pinned: pinned.transpose()?, config: entry.check().map_err(unusable)? })
+        });
+        let issuers = trusted.collect::<Result<Vec<_>, StartError>>()?;
+        Ok(Self { issuers, agent, fetched: Mutex::default() })
+    }
+
+    /// `GET /api/v2/configuration` as Fulcio answers it.
+    pub(super) fn configuration(&self) -> Value {
+        let issuers = self.issuers.iter().map(|Trusted { config, .. }| {
+            let url = if config.is_pattern() { "wildcardIssuerUrl" } else { "issuerUrl" };
+            json!({
+                url: config.issuer(),
+                "audience": config.audience(),
+                "challengeClaim": config.kind().challenge_claim(),
+                "issuerType": config.kind().name(),
+            })
+        });
+        json!({"issuers": issuers.collect::<Vec<_>>()})
+    }
+
+    /// Who somebody is, by a token; `now` in seconds since 1970. May fetch keys, so it blocks.
+    pub(super) fn identify(
+        &self,
+        token: &str,
+        now: u64,
+    ) -> Result<VerifiedIdentity, IdentityError> {
+        let iss = unverified_issuer(token)?;
+        let found = self.issuers.iter().find(|issuer| issuer.config.matches(&iss));
+        let Some(Trusted { config, pinned }) = found else {
+            let issuer = iss.chars().take(200).collect();
+            return Err(IdentityError::UnknownIssuer { issuer });
+        };
+        let keys = match pinned {
+            Some(keys) => Arc::clone(keys),
+            None => self.keys(&iss, unverified_key_id(token)?.as_deref(), now)?,
+        };
+        let time = Timestamp::from_unix(now).map_err(|_| IdentityError::Keys {
+            issuer: iss,
+            problem: "the clock is outside of all calendars".to_owned(),
+        })?;
+        Ok(verify_token(token, config, &keys, time, CLOCK_SKEW_S)?)
+    }
+
+    fn keys(&self, iss: &str, kid: Option<&str>, now: u64) -> Result<Arc<Jwks>, IdentityError> {
+        let known = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).get(iss).cloned();
+        if let Some(Fetched { keys, at }) = known {
+            let age = now.saturating_sub(at);
+            let has_key = kid.is_none_or(|kid| keys.has(kid));
+            if age < KEYS_RETRY_S || (age < KEYS_FRESH_S && has_key) {
+                return Ok(keys);
+            }
+        }
+        let keys = Arc::new(self.fetch(iss)?);
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetched.len() >= MAX_KEY_SETS {
+            fetched.clear();
+        }
+        fetched.insert(iss.to_owned(), Fetched { keys: Arc::clone(&keys), at: now });
+        Ok(keys)
+    }
+
+    /// OpenID Connect Discovery 1.0 §4: `iss` is one that is trusted, so its address is.
+    fn fetch(&self, iss: &str) -> Result<Jwks, IdentityError> {
+        let failed = |problem: String| IdentityError::Keys { issuer: iss.to_owned(), problem };
+        let get = |url: &str, limit: u64| -> Result<Vec<u8>, IdentityError> {
+            let answer = self.agent.get(url).call();
+            let mut answer = answer.map_err(|error| failed(format!("{url}: {error}")))?;
+            let body = answer.body_mut().with_config().limit(limit).read_to_vec();
+            body.map_err(|error| failed(format!("{url}: {error}")))
+        };
+        let url = format!("{}/.well-known/openid-configuration", iss.trim_end_matches('/'));
+        let limit = usize::try_from(MAX_DISCOVERY).unwrap_or(usize::MAX);
+        let discovered = parse_strict(&get(&url, MAX_DISCOVERY)?, limit);
+        let discovered = discovered.map_err(|error| failed(format!("{url}: {error}")))?;
+        if discovered["issuer"] != iss {
+            return Err(failed(format!("{url} speaks for another issuer")));
+        }
+        let keys_url = discovered["jwks_uri"].as_str().unwrap_or_default();
+        // Only an issuer that is itself on this machine may do without TLS.
+        if !keys_url.starts_with("https://") && !is_beside(keys_url, iss) {
+            return Err(failed(format!("{url} has no jwks_uri with https")));
+        }
+        Jwks::parse(&get(keys_url, MAX_JWKS_SIZE as u64)?)
+            .map_err(|error| failed(format!("{keys_url}: {error}")))
+    }
+}
+
+/// Whether a URL has scheme, host and port of the issuer.
+fn is_beside(url: &str, iss: &str) -> bool {
+    let place = |url: &str| -> Option<String> {
+        let (scheme, rest) = url.split_once("://")?;
+        Some(format!("{scheme}://{}", rest.split(['/', '?', '#']).next()?))
+    };
+    place(url).is_some() && place(url) == place(iss)
+}
+
+/// Debian's bundle of the authorities that the system trusts.
+const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn agent(ca_file: Option<&Path>) -> Result<Agent, StartError> {
+    let pem = match ca_file {
+        Some(path) => fs::read(path).map_err(|error| StartError::file(path, error))?,
+        // Without it no issuer with https can be reached, which the first token will tell.
+        None => fs::read(SYSTEM_CA_FILE).unwrap_or_default(),
+    };
+    let roots = tls::certificates(&pem).unwrap_or_default();
+    if let (Some(path), true) = (ca_file, roots.is_empty()) {
+        let problem = "holds no certificates".to_owned();
+        return Err(StartError::Issuers { path: path.to_owned(), problem });
+    }
+    let roots: Vec<_> =
+        roots.iter().map(|root| ureq::tls::Certificate::from_der(root).to_owned()).collect();
+    let tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(tls::provider())
+        .root_certs(RootCerts::from(roots))
+        .build();
+    Ok(Agent::config_builder()
+        .timeout_global(Some(FETCH_TIMEOUT))
+        // A redirect would lead away from the address that is trusted.
+        .max_redirects(0)
+        .user_agent(concat!("sealwright/", env!("CARGO_PKG_VERSION")))
+        .tls_config(tls)
+        .build()
+        .new_agent())
+}
+
+impl IssuerEntry {
+    fn check(self) -> Result<IssuerConfig, String> {
+        let Self { url, kind, .. } = &self;
+        let given = [
+            ("subject_domain", self.subject_domain.is_some(), &["uri", "username"][..]),
+            ("trust_domain", self.trust_domain.is_some(), &["spiffe"]),
+            ("web_url", self.web_url.is_some(), &["github", "gitlab"]),
+            ("issuer_claim", !self.issuer_claim.is_empty(), &["email"]),
+            ("insecure_skip_email_verified", self.insecure_skip_email_verified, &["email"]),
+        ];
+        if let Some((name, ..)) =
+            given.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind.as_str()))
+        {
+            return Err(format!("{url}: {name} has no place in an issuer of kind {kind:?}"));
+        }
+        let wanted = |value: Option<String>, name: &str| {
+            value.ok_or_else(|| format!("{url}: an issuer of kind {kind:?} needs {name}"))
+        };
+        let kind = match kind.as_str() {
+            "email" => IssuerKind::Email {
+                issuer_claim: self.issuer_claim.clone(),
+                insecure_skip_email_verified: self.insecure_skip_email_verified,
+            },
+            "uri" => IssuerKind::Uri {
+                subject_domain: wanted(self.subject_domain.clone(), "subject_domain")?,
+            },
+            "username" => IssuerKind::UserName {
+                subject_domain: wanted(self.subject_domain.clone(), "subject_domain")?,
+            },
+            "spiffe" => IssuerKind::Spiffe {
+                trust_domain: wanted(self.trust_domain.clone(), "trust_domain")?,
+            },
+            "kubernetes" => IssuerKind::Kubernetes,
+            "github" => IssuerKind::GitHub {
+                url: self.web_url.clone().unwrap_or_else(|| "https://github.com".to_owned()),
+            },
+            "gitlab" => IssuerKind::GitLab {
+                url: self.web_url.clone().unwrap_or_else(|| "https://gitlab.com".to_owned()),
+            },
+            other => return Err(format!("{url}: unknown kind {other:?}")),
+        };
+        let audience = self.audience.as_deref().unwrap_or(DEFAULT_AUDIENCE);
+        IssuerConfig::new(url, audience, kind).map_err(|error| format!("{url}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Issuers, StartError> {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("issuers.toml");
+        fs::write(&path, text).unwrap();
+        Issuers::read(&path)
+    }
+
+    #[test]
+    fn the_file_is_read_strictly() {
+        let issuers = read(
+            r#"
+            [[issuer]]
+            url = "https://oidc.example/*"
+            kind = "kubernetes"
+            audience = "signing"
+            [[issuer]]
+            url = "https://accounts.example"
+            kind = "email"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(
+            issuers.configuration(),
+            json!({"issuers": [
+                {
+                    "wildcardIssuerUrl": "https://oidc.example/*",
+                    "audience": "signing",
+                    "challengeClaim": "sub",
+                    "issuerType": "kubernetes",
+                },
+                {
+                    "issuerUrl": "https://accounts.example",
+                    "audience": "sigstore",
+                    "challengeClaim": "email",
+                    "issuerType": "email",
+                },
+            ]})
+        );
+        let entry = |rest: &str| format!("[[issuer]]\nurl = \"https://a.example\"\n{rest}");
+        for (text, problem) in [
+            ("issuers = []".to_owned(), "unknown field"),
+            (entry("kind = \"other\""), "unknown kind"),
+            (entry("kind = \"email\"\nmore = 1"), "unknown field"),
+            (entry("kind = \"spiffe\""), "needs trust_domain"),
+            (entry("kind = \"github\"\ntrust_domain = \"x\""), "has no place"),
+            (entry("kind = \"email\"\njwks_file = \"missing\""), "missing"),
+            (entry("kind = \"email\"\naudience = \"\""), "audience"),
+            ("[[issuer]]\nurl = \"http://a.example\"\nkind = \"email\"".to_owned(), "https"),
+        ] {
+            let error = read(&text).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_come_from_the_issuer_itself() {
+        assert!(is_beside("http://127.0.0.1:8080/keys", "http://127.0.0.1:8080"));
+        assert!(!is_beside("http://127.0.0.1:8081/keys", "http://127.0.0.1:8080"));
+        assert!(!is_beside("http://127.0.0.1:8080@evil.example/", "http://127.0.0.1:8080"));
+        assert!(!is_beside("", ""));
+    }
+}
