@@ -13,10 +13,10 @@ use sealwright_authority::{
 };
 use serde_json::json;
 
+use crate::builds::{github, github_claims};
 use crate::instance::{Instance, name, now, period};
 use crate::openssl::OpenSsl;
 use crate::tokens::Issuer;
-use crate::verify_token::{github, github_claims};
 
 const KEYS: [(&str, &[&str]); 6] = [
     ("p256", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
@@ -128,18 +128,12 @@ fn a_certificate_says_what_fulcio_says() {
     assert!(!email.contains("Basic Constraints") && !email.contains("57264.1.9"), "{email}");
     let user = IssuerKind::UserName { subject_domain: "example.com".into() };
     let user = text(&issuer.identity(user, &json!({"sub": "ada"})));
-    has(
-        &user,
-        &[
-            "X509v3 Subject Alternative Name: critical\n                othername: 1.3.6.1.4.1.57264.1.7:",
-        ],
-    );
-    has(&user, &["ada!example.com"]);
+    has(&user, &["othername: 1.3.6.1.4.1.57264.1.7:", "ada!example.com"]);
     let workflow = text(&issuer.identity(github(), &github_claims()));
     has(
         &workflow,
         &[
-            "URI:https://github.com/octo-org/octo-automation/.github/workflows/oidc.yml@refs/heads/main\n",
+            "URI:https://github.com/octo-org/octo-automation/.github/workflows/oidc.yml@refs",
             "1.3.6.1.4.1.57264.1.2: \n                push\n",
             "1.3.6.1.4.1.57264.1.6: \n                refs/heads/main\n",
             "1.3.6.1.4.1.57264.1.15: \n                ..74\n",
