@@ -25,8 +25,8 @@ pub use proof::{MAX_CERTIFICATE_REQUEST_SIZE, ProofError, ProvenKey};
 /// How long a certificate is valid, in seconds: Fulcio's ten minutes.
 pub const CERTIFICATE_LIFETIME_S: u64 = 600;
 
-/// Longest lifetime that is issued. Nobody revokes such certificates: that they end soon is all there
-/// is.
+/// Longest lifetime that is issued. Nobody revokes such certificates: that they end soon is all
+/// there is.
 const MAX_LIFETIME_S: u64 = 86_400;
 
 /// Issues certificates with one key.
@@ -58,7 +58,8 @@ pub struct Issued {
     pub chain: Vec<Vec<u8>>,
     /// The `SignedCertificateTimestamp` that is in the certificate (RFC 6962 §3.2).
     pub sct: Vec<u8>,
-    /// The `MerkleTreeLeaf` (RFC 6962 §3.4) that the log promised to hold: for whoever keeps the log.
+    /// The `MerkleTreeLeaf` (RFC 6962 §3.4) that the log promised to hold: for whoever keeps the
+    /// log.
     pub log_leaf: Vec<u8>,
 }
 
@@ -71,8 +72,8 @@ impl Issued {
 }
 
 impl CertificateAuthority {
-    /// An authority that signs with `signer`, whose certificate is the first of `chain` (DER, up to and
-    /// including the root), and promises to log with `log`, which is on P-256.
+    /// An authority that signs with `signer`, whose certificate is the first of `chain` (DER, up to
+    /// and including the root), and promises to log with `log`, which is on P-256.
     ///
     /// # Errors
     /// [`AuthorityError`] if the certificates do not fit the key, each other, or their purpose.
@@ -99,8 +100,8 @@ impl CertificateAuthority {
         Ok(Self { signer, links, log })
     }
 
-    /// The certificates, DER, from the issuer of leaves to the root: for the trusted root and for the
-    /// trust bundle.
+    /// The certificates, DER, from the issuer of leaves to the root: for the trusted root and for
+    /// the trust bundle.
     pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
         self.links.iter().map(|link| link.der.as_slice())
     }

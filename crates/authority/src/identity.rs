@@ -132,14 +132,15 @@ impl VerifiedIdentity {
         &self.issuer
     }
 
-    /// What a proof of possession without a certificate request signs: the e-mail address, or `sub`.
+    /// What a proof of possession without a certificate request signs: the e-mail address, or
+    /// `sub`.
     pub fn challenge(&self) -> &str {
         &self.challenge
     }
 
-    /// What such a proof may sign: the challenge, and `sub` and `email` of the token whatever its kind,
-    /// because some clients (`@sigstore/sign`) do not know which of them the authority wants. All are
-    /// of the one token.
+    /// What such a proof may sign: the challenge, and `sub` and `email` of the token whatever its
+    /// kind, because some clients (`@sigstore/sign`) do not know which of them the authority wants.
+    /// All are of the one token.
     pub fn challenges(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.challenge()).chain(self.other_challenges.iter().map(String::as_str))
     }

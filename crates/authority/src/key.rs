@@ -14,9 +14,9 @@ use crate::oid;
 use crate::pem;
 use crate::weak;
 
-/// A public key that may be certified: ECDSA on P-256, P-384 or P-521, RSA of 2048 to 4096 bits with
-/// exponent 65537, or Ed25519. The key is real: its point is on the curve, its modulus is no known
-/// weak one.
+/// A public key that may be certified: ECDSA on P-256, P-384 or P-521, RSA of 2048 to 4096 bits
+/// with exponent 65537, or Ed25519. The key is real: its point is on the curve, its modulus is no
+/// known weak one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SubjectKey {
     algorithm: Algorithm,
@@ -57,8 +57,8 @@ pub enum SubjectKeyError {
     /// An RSA exponent other than 65537.
     #[error("an RSA key with an exponent other than 65537 is not certified")]
     RsaExponent,
-    /// A key that can be broken or that fits any signature: an RSA modulus with a small factor or of
-    /// the ROCA kind, an Ed25519 point of small order.
+    /// A key that can be broken or that fits any signature: an RSA modulus with a small factor or
+    /// of the ROCA kind, an Ed25519 point of small order.
     #[error("a weak key")]
     Weak,
 }
@@ -106,9 +106,9 @@ impl SubjectKey {
         &self.spki
     }
 
-    /// Whether `signature` is this key's over `message` by the algorithm that goes with the key where
-    /// nothing else is said (Sigstore's algorithm registry): ECDSA with the curve's hash, RSA PKCS #1
-    /// v1.5 with SHA-256, Ed25519.
+    /// Whether `signature` is this key's over `message` by the algorithm that goes with the key
+    /// where nothing else is said (Sigstore's algorithm registry): ECDSA with the curve's hash, RSA
+    /// PKCS #1 v1.5 with SHA-256, Ed25519.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let hash = match self.algorithm {
             Algorithm::Ecdsa(Curve::P256) | Algorithm::Rsa { .. } => Hash::Sha256,

@@ -1,9 +1,9 @@
 //! A private Sigstore's authorities, as functions over values.
 //!
 //! ```text
-//! ID token ---verify_token(IssuerConfig, Jwks, now)---> VerifiedIdentity ─┐
-//! request ----ProvenKey::by_request, by_challenge-----> ProvenKey --------┴─CertificateAuthority::issue--> Issued
-//! request ----TimestampRequest::from_der, from_json---> TimestampRequest ---TimestampAuthority::respond--> TimeStampResp
+//! ID token ─verify_token──────────────► VerifiedIdentity ┐
+//! request ──ProvenKey::by_request─────► ProvenKey ───────┴ CertificateAuthority::issue ─► Issued
+//! request ──TimestampRequest::from_der► TimestampRequest ─ TimestampAuthority::respond ─► DER
 //! ```
 //!
 //! * [`verify_token`]: who somebody is, by an issuer's ID token.
@@ -39,7 +39,7 @@ pub use make::{
 };
 pub use oidc::{
     IssuerConfig, IssuerConfigError, IssuerKind, Jwks, JwksError, MAX_JWKS_SIZE, MAX_TOKEN_AGE_S,
-    MAX_TOKEN_SIZE, TokenAlgorithm, TokenError, unverified_issuer, unverified_key_id, verify_token,
+    MAX_TOKEN_SIZE, TokenError, unverified_issuer, unverified_key_id, verify_token,
 };
 pub use pem::{certificate_pem, certificates_from_pem};
 pub use tsa::{

@@ -1,9 +1,9 @@
 //! ID tokens (OpenID Connect Core §3.1.3.7, RFC 7519): who somebody is, by the word of an issuer.
 //!
 //! The caller finds the issuer's [`IssuerConfig`] by [`unverified_issuer`], fetches its key set by
-//! OpenID Connect Discovery from that issuer's address alone, and has [`verify_token`] check the rest.
-//! Nothing in a token's header names a key but `kid`: `jwk`, `jku`, `x5c` and `x5u` are never looked
-//! at.
+//! OpenID Connect Discovery from that issuer's address alone, and has [`verify_token`] check the
+//! rest. Nothing in a token's header names a key but `kid`: `jwk`, `jku`, `x5c` and `x5u` are never
+//! looked at.
 
 mod issuer;
 mod jwks;
@@ -18,7 +18,8 @@ use sealwright_attest::{Timestamp, parse_strict};
 
 use crate::identity::VerifiedIdentity;
 pub use issuer::{IssuerConfig, IssuerConfigError, IssuerKind, MAX_TOKEN_AGE_S};
-pub use jwks::{Jwks, JwksError, MAX_JWKS_SIZE, TokenAlgorithm};
+use jwks::TokenAlgorithm;
+pub use jwks::{Jwks, JwksError, MAX_JWKS_SIZE};
 use mapping::Claims;
 
 /// Longest token. Those of GitHub Actions are below 3 KiB.
@@ -123,8 +124,8 @@ impl TokenError {
     }
 }
 
-/// The `iss` of a token that nobody has checked: good to choose the configuration and the keys to check
-/// it by, and for nothing else.
+/// The `iss` of a token that nobody has checked: good to choose the configuration and the keys to
+/// check it by, and for nothing else.
 ///
 /// # Errors
 /// [`TokenError::TooLarge`], [`TokenError::Malformed`], [`TokenError::Claim`].
@@ -140,8 +141,8 @@ pub fn unverified_key_id(token: &str) -> Result<Option<String>, TokenError> {
     Ok(Parts::parse(token)?.key_id()?.map(str::to_owned))
 }
 
-/// Verifies an ID token: signature by a key of the issuer, issuer, audience, times, and that its claims
-/// make an identity of the issuer's kind.
+/// Verifies an ID token: signature by a key of the issuer, issuer, audience, times, and that its
+/// claims make an identity of the issuer's kind.
 ///
 /// Clocks may differ by `skew_s` seconds either way. The token is taken only until
 /// [`MAX_TOKEN_AGE_S`] (or what is configured) after its `iat`, whatever its `exp`.

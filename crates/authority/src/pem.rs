@@ -9,8 +9,8 @@ pub(crate) fn decode(text: &str, labels: &[&str]) -> Option<Vec<u8>> {
     labels.contains(&label).then_some(der)
 }
 
-/// A certificate as PEM, LF line ends, a newline at the end: what Fulcio's answers, trust bundles and
-/// the certificate chain of a timestamp authority carry.
+/// A certificate as PEM, LF line ends, a newline at the end: what Fulcio's answers, trust bundles
+/// and the certificate chain of a timestamp authority carry.
 pub fn certificate_pem(der: &[u8]) -> String {
     // Only a label that is no label can fail.
     pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! A timestamp authority: RFC 3161, as Sigstore's clients use it.
 //!
-//! [`TimestampRequest`] is what was asked, [`TimestampAuthority::respond`] answers it with a strictly
-//! DER `TimeStampResp`. A request that is refused is an HTTP 400 to Sigstore's clients;
+//! [`TimestampRequest`] is what was asked, [`TimestampAuthority::respond`] answers it with a
+//! strictly DER `TimeStampResp`. A request that is refused is an HTTP 400 to Sigstore's clients;
 //! [`rejection`] is the same refusal for clients that read RFC 3161 answers.
 
 mod request;
@@ -134,8 +134,9 @@ pub struct TimestampAuthority {
 }
 
 impl TimestampAuthority {
-    /// An authority that signs with `signer`, whose certificate is the first of `chain` (DER, up to and
-    /// including the root; two certificates at least, or Sigstore's clients refuse the trusted root).
+    /// An authority that signs with `signer`, whose certificate is the first of `chain` (DER, up to
+    /// and including the root; two certificates at least, or Sigstore's clients refuse the trusted
+    /// root).
     ///
     /// # Errors
     /// [`AuthorityError`] if the certificates do not fit the key, each other, or RFC 3161 §2.3.
@@ -173,14 +174,15 @@ impl TimestampAuthority {
         self.links.iter().map(|link| link.der.as_slice())
     }
 
-    /// A `TimeStampResp` that says that what was asked about existed at `now`, DER (RFC 3161 §2.4.2).
+    /// A `TimeStampResp` that says that what was asked about existed at `now`, DER (RFC 3161
+    /// §2.4.2).
     ///
-    /// The signature is verified before it leaves. The leaf is in the answer if it was asked for, and
-    /// never a certificate above it.
+    /// The signature is verified before it leaves. The leaf is in the answer if it was asked for,
+    /// and never a certificate above it.
     ///
     /// # Errors
-    /// [`TimestampError::Policy`]; [`TimestampError::Authority`] if a certificate of the chain is not
-    /// valid at `now`, or the key cannot sign.
+    /// [`TimestampError::Policy`]; [`TimestampError::Authority`] if a certificate of the chain is
+    /// not valid at `now`, or the key cannot sign.
     pub fn respond(
         &self,
         request: &TimestampRequest,
@@ -261,8 +263,8 @@ impl std::fmt::Debug for TimestampAuthority {
     }
 }
 
-/// The refusal as a `TimeStampResp` without a token, DER: status rejection, the text, and the bit of
-/// `PKIFailureInfo` that fits.
+/// The refusal as a `TimeStampResp` without a token, DER: status rejection, the text, and the bit
+/// of `PKIFailureInfo` that fits.
 pub fn rejection(error: &TimestampError) -> Vec<u8> {
     let bit = error.failure_bit();
     let (byte, bit) = (usize::from(bit / 8), bit % 8);

@@ -6,8 +6,8 @@ const SMALL_PRIMES_TO: u32 = 751;
 /// The primes of the ROCA fingerprint (CVE-2017-15361) reach to here.
 const ROCA_PRIMES_TO: u32 = 167;
 
-/// Whether an RSA modulus (big-endian) has a small factor, or is of the form that faulty smart cards
-/// made: a power of 65537 modulo every small prime.
+/// Whether an RSA modulus (big-endian) has a small factor, or is of the form that faulty smart
+/// cards made: a power of 65537 modulo every small prime.
 pub(crate) fn is_weak_modulus(modulus: &[u8]) -> bool {
     let residue = |p: u32| modulus.iter().fold(0, |r, byte| (r * 256 + u32::from(*byte)) % p);
     let is_power = |p: u32| {

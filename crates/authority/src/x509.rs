@@ -22,7 +22,8 @@ use crate::error::{AuthorityError, IssueError};
 use crate::key::SubjectKey;
 use crate::oid;
 
-/// 2050-01-01T00:00:00Z, from where certificates write the year with four digits (RFC 5280 §4.1.2.5).
+/// 2050-01-01T00:00:00Z, from where certificates write the year with four digits (RFC 5280
+/// §4.1.2.5).
 const YEAR_2050: u64 = 2_524_608_000;
 
 /// Everything of a certificate but who issues it.
@@ -162,8 +163,8 @@ impl Link {
         (seconds(validity.not_before), seconds(validity.not_after))
     }
 
-    /// Whether it may issue certificates: CA, keyCertSign, and `below` certificates under it allowed,
-    /// the leaf not counted.
+    /// Whether it may issue certificates: CA, keyCertSign, and `below` certificates under it
+    /// allowed, the leaf not counted.
     pub(crate) fn check_issues(&self, below: usize) -> Result<(), AuthorityError> {
         let malformed = |_| AuthorityError::Malformed;
         let constraints = self.tbs().get::<BasicConstraints>().map_err(malformed)?;
@@ -201,8 +202,8 @@ impl Link {
     }
 }
 
-/// Reads a chain that begins with the certificate of `signer` and ends with a self-signed root, each
-/// certificate issued by the next.
+/// Reads a chain that begins with the certificate of `signer` and ends with a self-signed root,
+/// each certificate issued by the next.
 pub(crate) fn parse_chain(
     chain: &[Vec<u8>],
     signer: &dyn Signer,

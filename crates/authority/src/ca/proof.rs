@@ -60,8 +60,8 @@ impl ProvenKey {
         Ok(Self(key))
     }
 
-    /// A key by its signature over one of the identity's [challenges](VerifiedIdentity::challenges),
-    /// made with the key's default hash.
+    /// A key by its signature over one of the identity's
+    /// [challenges](VerifiedIdentity::challenges), made with the key's default hash.
     ///
     /// # Errors
     /// [`ProofError::Signature`].
@@ -83,8 +83,8 @@ impl ProvenKey {
     }
 }
 
-/// `CertificationRequestInfo`: version, subject, key, attributes. Subject and attributes are not even
-/// read: some clients put names there that are not well-formed.
+/// `CertificationRequestInfo`: version, subject, key, attributes. Subject and attributes are not
+/// even read: some clients put names there that are not well-formed.
 fn request_key(info: AnyRef<'_>) -> der::Result<Vec<u8>> {
     const ATTRIBUTES: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber::N0 };
     info.sequence(|reader| {

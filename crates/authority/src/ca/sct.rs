@@ -19,8 +19,8 @@ const PRECERT_ENTRY: [u8; 2] = [0, 1];
 const SHA256_ECDSA: [u8; 2] = [4, 3];
 const NO_EXTENSIONS: [u8; 2] = [0, 0];
 
-/// `MerkleTreeLeaf` (§3.4) for a certificate before it has its timestamp. The timestamp's signature is
-/// over these very bytes (§3.2).
+/// `MerkleTreeLeaf` (§3.4) for a certificate before it has its timestamp. The timestamp's signature
+/// is over these very bytes (§3.2).
 ///
 /// A precertificate is the same with the poison in it, which logs take out again (§3.2); nobody but
 /// this log sees one, so none is made.

@@ -7,12 +7,12 @@ use regex::Regex;
 pub enum IssuerKind {
     /// People, by `email`, which must be verified.
     Email {
-        /// Where the token names the issuer that it federates, if it does: names of members from the
-        /// outermost, such as `federated_claims`, `connector_id` for Dex. The certificate then names
-        /// that issuer.
+        /// Where the token names the issuer that it federates, if it does: names of members from
+        /// the outermost, such as `federated_claims`, `connector_id` for Dex. The certificate then
+        /// names that issuer.
         issuer_claim: Vec<String>,
-        /// Take tokens that do not say that the address is verified. Only for an issuer that hands out
-        /// the addresses itself and leaves `email_verified` out.
+        /// Take tokens that do not say that the address is verified. Only for an issuer that hands
+        /// out the addresses itself and leaves `email_verified` out.
         insecure_skip_email_verified: bool,
     },
     /// Anything with a URI in `sub` of this scheme, host and port: `https://example.com`.
@@ -79,15 +79,15 @@ pub enum IssuerConfigError {
     Pattern,
 }
 
-/// Seconds after its `iat` for which a token is taken, unless configured otherwise: an hour. How long
-/// it is valid is up to its `exp` as well.
-pub const MAX_TOKEN_AGE_S: u64 = 3600;
+/// Seconds after its `iat` for which a token is taken, unless configured otherwise: a day, which
+/// covers the longest build jobs. Its own `exp` ends most tokens sooner; some live for a year.
+pub const MAX_TOKEN_AGE_S: u64 = 86_400;
 
 impl IssuerConfig {
     /// Trusts `issuer` (the `iss` of its tokens, exactly) for tokens made for `audience`.
     ///
-    /// `issuer` may have wildcards: `*` stands for one or more of `-_a-zA-Z0-9`, so neither for a dot
-    /// nor for a slash; the whole issuer must fit.
+    /// `issuer` may have wildcards: `*` stands for one or more of `-_a-zA-Z0-9`, so neither for a
+    /// dot nor for a slash; the whole issuer must fit.
     ///
     /// # Errors
     /// [`IssuerConfigError`].
@@ -157,7 +157,8 @@ impl IssuerKind {
         }
     }
 
-    /// `challengeClaim` in Fulcio's configuration endpoint: which claim a proof of possession signs.
+    /// `challengeClaim` in Fulcio's configuration endpoint: which claim a proof of possession
+    /// signs.
     pub fn challenge_claim(&self) -> &'static str {
         match self {
             Self::Email { .. } => "email",

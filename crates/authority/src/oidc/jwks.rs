@@ -15,7 +15,7 @@ pub const MAX_JWKS_SIZE: usize = 256 << 10;
 
 /// An algorithm by which a token may be signed. There is no `none`, no shared secret, no SHA-1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenAlgorithm {
+pub(super) enum TokenAlgorithm {
     /// RSA PKCS #1 v1.5 with SHA-256.
     Rs256,
     /// RSA PKCS #1 v1.5 with SHA-384.
@@ -32,7 +32,7 @@ pub enum TokenAlgorithm {
 
 impl TokenAlgorithm {
     /// By its name in a token's header.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "RS256" => Self::Rs256,
             "RS384" => Self::Rs384,
@@ -100,8 +100,9 @@ struct WireKey {
 }
 
 impl Jwks {
-    /// Parses a JWK set (RFC 7517 §5). Keys that are not for signatures, of other kinds, or malformed
-    /// are left out, as §5 says: a set with a new kind of key must not lock everybody out.
+    /// Parses a JWK set (RFC 7517 §5). Keys that are not for signatures, of other kinds, or
+    /// malformed are left out, as §5 says: a set with a new kind of key must not lock everybody
+    /// out.
     ///
     /// # Errors
     /// [`JwksError`].
@@ -117,9 +118,9 @@ impl Jwks {
         self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
     }
 
-    /// Whether `signature` is by the key `kid` over `message`; `None` if there is no such key for the
-    /// algorithm. Without a name the set must have one key alone.
-    pub(crate) fn verifies(
+    /// Whether `signature` is by the key `kid` over `message`; `None` if there is no such key for
+    /// the algorithm. Without a name the set must have one key alone.
+    pub(super) fn verifies(
         &self,
         kid: Option<&str>,
         algorithm: TokenAlgorithm,

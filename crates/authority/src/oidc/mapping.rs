@@ -165,7 +165,8 @@ fn uri(sub: &str, domain: &str) -> Result<Subject, TokenError> {
 }
 
 fn user_name(sub: &str, domain: &str) -> Result<Subject, TokenError> {
-    // What follows the exclamation mark says who vouches; what has an at sign would pass for an address.
+    // What follows the exclamation mark says who vouches; what has an at sign would pass for an
+    // address.
     if sub.contains(['!', '@']) || sub.len() > MAX_NAME {
         return Err(wrong("sub", "is not a user name"));
     }

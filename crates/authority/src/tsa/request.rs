@@ -71,8 +71,8 @@ impl TimestampRequest {
     /// Parses a DER `TimeStampReq` (`application/timestamp-query`).
     ///
     /// # Errors
-    /// [`TimestampError`]: not DER, too long, another version, a weak or unknown hash, a digest of the
-    /// wrong length, extensions, a nonce of more than 32 bytes.
+    /// [`TimestampError`]: not DER, too long, another version, a weak or unknown hash, a digest of
+    /// the wrong length, extensions, a nonce of more than 32 bytes.
     pub fn from_der(bytes: &[u8]) -> Result<Self, TimestampError> {
         if bytes.len() > MAX_DER_REQUEST_SIZE {
             return Err(TimestampError::TooLarge { limit: MAX_DER_REQUEST_SIZE });

@@ -52,15 +52,18 @@ impl Case {
         let certificate = instance.ca.issue(&request).unwrap().certificate;
         let signature = key.sign(MESSAGE).unwrap();
         let stamp = stamp(instance, &signature, now().plus_seconds(times.stamped));
+        let digest = Curve::P256.hash(MESSAGE);
         let bundle = json!({
             "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
             "verificationMaterial": {
                 "certificate": {"rawBytes": base64(&certificate)},
                 "tlogEntries": [entry(&log, &certificate, &signature)],
-                "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": base64(stamp)}]},
+                "timestampVerificationData": {
+                    "rfc3161Timestamps": [{"signedTimestamp": base64(stamp)}],
+                },
             },
             "messageSignature": {
-                "messageDigest": {"algorithm": "SHA2_256", "digest": base64(Curve::P256.hash(MESSAGE))},
+                "messageDigest": {"algorithm": "SHA2_256", "digest": base64(digest)},
                 "signature": base64(&signature),
             },
         });
@@ -144,13 +147,19 @@ fn trusted_root(instance: &Instance, log: &LogKey) -> Value {
         })
     };
     let (key, id) = (log.verifier().to_spki_der(), log.verifier().log_id());
-    let (certificate_key, certificate_id) = (instance.ca.log_key().spki(), instance.ca.log_id());
+    let Instance { ca, tsa, .. } = instance;
+    let certificate_log = log_of(
+        "https://ct.example.com",
+        "PKIX_ECDSA_P256_SHA_256",
+        &ca.log_key().spki(),
+        &ca.log_id(),
+    );
     json!({
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
         "tlogs": [log_of("https://log.example.com", "PKIX_ED25519", &key, &id)],
-        "certificateAuthorities": [authority("https://ca.example.com", instance.ca.chain().collect())],
-        "ctlogs": [log_of("https://ct.example.com", "PKIX_ECDSA_P256_SHA_256", &certificate_key, &certificate_id)],
-        "timestampAuthorities": [authority("https://tsa.example.com", instance.tsa.chain().collect())],
+        "certificateAuthorities": [authority("https://ca.example.com", ca.chain().collect())],
+        "ctlogs": [certificate_log],
+        "timestampAuthorities": [authority("https://tsa.example.com", tsa.chain().collect())],
     })
 }
 

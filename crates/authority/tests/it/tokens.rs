@@ -59,11 +59,12 @@ impl Issuer {
             let (x, y) = point[1..].split_at((point.len() - 1) / 2);
             json!({"kty": "EC", "crv": crv, "kid": kid, "x": encode(x), "y": encode(y)})
         };
+        let ed25519 = encode(self.ed25519.public_key());
         json!({"keys": [
             {"kty": "RSA", "kid": "rsa", "use": "sig", "n": n, "e": e},
             ec("p256", "P-256", self.p256.public_key().as_ref()),
             ec("p384", "P-384", self.p384.public_key().as_ref()),
-            {"kty": "OKP", "crv": "Ed25519", "kid": "ed25519", "x": encode(self.ed25519.public_key())},
+            {"kty": "OKP", "crv": "Ed25519", "kid": "ed25519", "x": ed25519},
             {"kty": "oct", "kid": "secret", "k": encode("secret")},
         ]})
     }

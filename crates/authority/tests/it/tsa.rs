@@ -78,14 +78,14 @@ fn the_nonce_comes_back_byte_for_byte() {
         &[0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09],
     ] {
         let request =
-            TimestampRequest::from_der(&query(Query { nonce, ..Query::default() })).unwrap();
+            TimestampRequest::from_der(&query(&Query { nonce, ..Query::default() })).unwrap();
         let response = tsa.respond(&request, now()).unwrap();
         let integer = [&[2, u8::try_from(nonce.len()).unwrap()], nonce].concat();
         assert!(response.windows(integer.len()).any(|part| part == integer), "{nonce:?}");
     }
     // Two bytes where one will do are not DER; and there is an end.
     for nonce in [&[0x00, 0x01][..], &[0xff, 0x80], &[0x7f; 33], &[]] {
-        assert!(TimestampRequest::from_der(&query(Query { nonce, ..Query::default() })).is_err());
+        assert!(TimestampRequest::from_der(&query(&Query { nonce, ..Query::default() })).is_err());
     }
 }
 
@@ -133,7 +133,7 @@ fn json_that_is_not_the_form_is_refused() {
 #[test]
 fn der_that_is_not_acceptable_is_refused() {
     let code = |query: Query<'_>| {
-        TimestampRequest::from_der(&self::query(query)).map(|_| ()).unwrap_err().code()
+        TimestampRequest::from_der(&self::query(&query)).map(|_| ()).unwrap_err().code()
     };
     let default = Query::default;
     assert_eq!(code(Query { version: 2, ..default() }), "malformed");
@@ -144,7 +144,7 @@ fn der_that_is_not_acceptable_is_refused() {
     assert_eq!(code(Query { extensions: "a000", ..default() }), "extensions");
     let one = "a009300706032a03040400";
     assert_eq!(code(Query { extensions: one, ..default() }), "extensions");
-    let der = query(default());
+    let der = query(&default());
     assert!(TimestampRequest::from_der(&[&der[..], &[0]].concat()).is_err());
     assert_eq!(TimestampRequest::from_der(&vec![0x30; 5000]).unwrap_err().code(), "too_large");
 }
@@ -153,7 +153,7 @@ fn der_that_is_not_acceptable_is_refused() {
 fn stamps_are_made_under_one_policy() {
     let tsa = Instance::new(Curve::P256).tsa;
     let under =
-        |policy| TimestampRequest::from_der(&query(Query { policy, ..Query::default() })).unwrap();
+        |policy| TimestampRequest::from_der(&query(&Query { policy, ..Query::default() })).unwrap();
     let (ours, other) = (under("06092b0601040183bf3002"), under("06032a0304"));
     tsa.respond(&ours, now()).unwrap();
     let error = tsa.respond(&other, now()).unwrap_err();
@@ -241,7 +241,7 @@ proptest! {
     #[test]
     fn altered_requests_are_answered_or_refused(index in 0_usize..90, byte in any::<u8>()) {
         thread_local!(static TSA: TimestampAuthority = Instance::new(Curve::P256).tsa);
-        let mut der = query(Query { nonce: &[1, 2, 3, 4], ..Query::default() });
+        let mut der = query(&Query { nonce: &[1, 2, 3, 4], ..Query::default() });
         if let Some(place) = der.get_mut(index) {
             *place = byte;
         }
@@ -286,7 +286,7 @@ impl Default for Query<'_> {
     }
 }
 
-fn query(query: Query<'_>) -> Vec<u8> {
+fn query(query: &Query<'_>) -> Vec<u8> {
     let hex = |text| hex::decode(text).unwrap();
     let tagged = |tag: u8, content: Vec<u8>| {
         [vec![tag, u8::try_from(content.len()).unwrap()], content].concat()
