@@ -27,7 +27,12 @@ impl Issuer {
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1",
             "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
         }]});
-        let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+        // Nobody logs in here, but some clients want to know where one would.
+        let discovery = json!({
+            "issuer": url, "jwks_uri": format!("{url}/keys"),
+            "authorization_endpoint": format!("{url}/auth"),
+            "token_endpoint": format!("{url}/token"),
+        });
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 answer(stream.unwrap(), &discovery, &keys);

@@ -117,6 +117,112 @@ fn sigstore_python_attests() {
     instance.verify("artifact", "a.json", IDENTITY).succeeded();
 }
 
+/// Sigstore's JavaScript client, through a small script of ours.
+fn javascript(instance: &Instance, words: &[&str]) -> Output {
+    let named = |variable: &str| {
+        std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with ./test"))
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/sigstore-js/client.cjs");
+    let mut command = std::process::Command::new(named("SEALWRIGHT_TEST_NODE"));
+    command.arg(script).args(words).current_dir(instance.home.path(""));
+    command.env("NODE_PATH", named("SEALWRIGHT_TEST_SIGSTORE_JS"));
+    command.env("ID_TOKEN", instance.issuer.token(IDENTITY)).output().unwrap()
+}
+
+#[test]
+fn sigstore_js_signs_attests_and_verifies() {
+    const TRUST: &str = "trust/trust_config.json";
+    let instance = Instance::start();
+    instance.home.write("artifact", "content");
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "artifact", "digest": {
+            "sha256": sealwright_manifest::Sha256::of(b"content"),
+        }}],
+        "predicateType": "https://loans.example/predicate/v1",
+        "predicate": {},
+    });
+    instance.home.write("statement", statement.to_string());
+    let issuer = &instance.issuer.url;
+    // JavaScript leaves out zeros, and so the index of a log's first entry, which Python does not
+    // take: that one is somebody else's.
+    let first = javascript(&instance, &["sign", TRUST, "artifact", "first.json"]);
+    assert!(first.status.success(), "{first:?}");
+    for (command, signed) in [("sign", "artifact"), ("attest", "statement")] {
+        let made = javascript(&instance, &[command, TRUST, signed, "js.json"]);
+        assert!(made.status.success(), "{command}: {made:?}");
+        let verify = |identity: &str| {
+            javascript(&instance, &["verify", TRUST, signed, "js.json", identity, issuer])
+        };
+        let verified = verify(IDENTITY);
+        assert!(verified.status.success(), "{command}: {verified:?}");
+        assert!(!verify("other@loans.example").status.success(), "{command}");
+        instance.verify("artifact", "js.json", IDENTITY).succeeded();
+        let who = ["--cert-identity", IDENTITY, "--cert-oidc-issuer", issuer];
+        let what = ["verify", "identity", "--bundle", "js.json"];
+        let elsewhere = python(&instance, &[&what[..], &who, &["artifact"]].concat());
+        assert!(elsewhere.status.success(), "{command}: {elsewhere:?}");
+    }
+}
+
+/// Models, keyless, by the tools that are made for them.
+#[test]
+fn model_signing_signs_keyless() {
+    let instance = Instance::start();
+    instance.home.model("model");
+    let issuer = &instance.issuer.url;
+    for (variable, dash) in
+        [("SEALWRIGHT_TEST_MODEL_SIGNING", "_"), ("SEALWRIGHT_TEST_RH_MODEL_SIGNING", "-")]
+    {
+        let token = instance.issuer.token(IDENTITY);
+        let option = |name: &str| format!("--{}", name.replace('_', dash));
+        let trust = [option("trust_config"), "trust/trust_config.json".to_owned()];
+        let run = |words: &[&str]| {
+            let trust = trust.iter().map(String::as_str);
+            client(
+                &instance.home,
+                variable,
+                &words.iter().copied().chain(trust).collect::<Vec<_>>(),
+            )
+        };
+        let signed = run(&[
+            "sign",
+            "sigstore",
+            "model",
+            "--signature",
+            "m.sig",
+            &option("identity_token"),
+            &token,
+        ]);
+        assert!(signed.status.success(), "{variable}: {signed:?}");
+        let verify = |identity: &str| {
+            run(&[
+                "verify",
+                "sigstore",
+                "model",
+                "--signature",
+                "m.sig",
+                "--identity",
+                identity,
+                &option("identity_provider"),
+                issuer,
+            ])
+        };
+        let verified = verify(IDENTITY);
+        assert!(verified.status.success(), "{variable}: {verified:?}");
+        assert!(!verify("other@loans.example").status.success(), "{variable}");
+        let ours = |identity: &str| {
+            instance.home.run(&format!(
+                "verify model --bundle m.sig --trusted-root trust/trusted_root.json \
+                 --identity {identity} --issuer {issuer}"
+            ))
+        };
+        ours(IDENTITY).succeeded();
+        assert_eq!(ours("other@loans.example").code, Some(1));
+    }
+}
+
 /// Whom a certificate is given.
 #[test]
 fn tokens_that_are_not_right_get_no_certificate() {

@@ -46,7 +46,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::state::{State, now};
+use crate::state::State;
 use crate::{http, tls};
 
 pub use config::{Config, TlsFiles};
