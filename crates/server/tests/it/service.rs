@@ -273,7 +273,7 @@ fn a_burst_from_many_sides_is_logged_completely() {
 fn a_restart_keeps_everything() {
     let dir = tempfile::tempdir().unwrap();
     let service = serve(dir.path());
-    assert!(service.log_key_created());
+    assert!(service.initialised().log_key_created);
     let trusted_root = service.trusted_root_json().to_owned();
     let mode = std::fs::metadata(service.log_key_path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -286,7 +286,7 @@ fn a_restart_keeps_everything() {
     service.stop();
 
     let service = serve(dir.path());
-    assert!(!service.log_key_created());
+    assert!(!service.initialised().log_key_created);
     assert_eq!(service.trusted_root_json(), trusted_root);
     let again = client(&service);
     assert_eq!(again.statements_about(&subject("model").to_string()).unwrap(), [completed]);
