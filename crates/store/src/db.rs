@@ -139,6 +139,13 @@ pub(crate) fn first_checkpoint_with(db: &Connection, index: u64) -> Result<Vec<u
         .ok_or(Corruption::MissingRow.into())
 }
 
+/// The first checkpoint of every size that was signed, by size.
+pub(crate) fn checkpoints(db: &Connection) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    let mut query = db.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// How many entries there are; an error if their indexes are not 0, 1, 2, ...
 pub(crate) fn entry_count(db: &Connection) -> Result<u64, StoreError> {
     let (count, next): (u64, u64) =

@@ -40,12 +40,14 @@
 //! A database that is behind its own published checkpoint was restored from an old copy; going on
 //! would sign a second history. [`Store::open`] refuses it.
 
+mod check;
 mod db;
 mod error;
 mod files;
 mod hook;
 mod store;
 
+pub use check::{CheckReport, Problem};
 pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]
 pub use hook::Step;

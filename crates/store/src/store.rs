@@ -207,6 +207,11 @@ impl Store {
         self.key.origin()
     }
 
+    /// The log's public key.
+    pub(crate) fn verifier(&self) -> &sealwright_tlog::VerifierKey {
+        self.key.verifier()
+    }
+
     /// How many entries the log has.
     pub fn size(&self) -> u64 {
         size_of(&self.published)

@@ -10,6 +10,7 @@ use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+mod check;
 mod trust;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
@@ -32,6 +33,8 @@ enum Command {
     Init(InitArgs),
     /// Write what clients need to know of the instance.
     Trust(trust::Args),
+    /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
+    Check(check::Args),
 }
 
 /// Where an instance is kept, and what it is called.
@@ -82,6 +85,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         None => serve(&args.serve, ui),
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
+        Some(Command::Check(args)) => check::run(args, ui),
     }
 }
 

@@ -248,3 +248,35 @@ fn refusals_say_why_and_leave_no_trace() {
     assert!(checkpoint.starts_with(b"localhost\n0\n"));
     service.stop();
 }
+
+#[test]
+fn a_whole_instance_can_be_checked() {
+    let home = Home::with_keys();
+    home.model("model");
+    let service = Server::serve(&home, "data");
+    home.run("serve check --data data").failed(3, "data is in use by another service");
+    home.must(&format!(
+        "sign model --key keys/trainer.key --service {} --trusted-root data/trusted_root.json",
+        service.url()
+    ));
+    let client =
+        Client { key: KeyFile::generate(Curve::P256).unwrap(), url: service.url().to_owned() };
+    assert_eq!(client.log(&client.entry_request(b"message")).0, 201);
+    service.stop();
+
+    let report = home.json("serve check --data data");
+    assert_eq!((&report["entries"], &report["statements"]), (&json!(2), &json!(1)));
+    let said = home.must("serve check --data data").stdout;
+    assert!(said.starts_with("sound\nentries      2, hashed anew from their bodies\n"), "{said}");
+
+    let tile = "data/tile/entries/000.p/2";
+    let mut content = home.read(tile);
+    content[20] ^= 1;
+    home.tool("chmod", &["u+w", tile]);
+    home.write(tile, content);
+    let ran = home.run("--json serve check --data data");
+    assert_eq!(ran.code, Some(1));
+    let problem = "tile/entries/000.p/2 is not what the entries give";
+    assert_eq!(ran.json()["problems"], json!([problem]));
+    home.run("serve check --data missing").failed(2, "has no keys yet");
+}

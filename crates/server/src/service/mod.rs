@@ -23,6 +23,7 @@
 
 pub(crate) mod authorities;
 mod bundles;
+mod check;
 mod config;
 mod data;
 mod fulcio;
@@ -49,6 +50,7 @@ use tokio::sync::oneshot;
 use crate::state::State;
 use crate::{http, tls};
 
+pub use check::{InstanceReport, check};
 pub use config::{Config, TlsFiles};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};

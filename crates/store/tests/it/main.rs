@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod append;
+mod check;
 mod check_log;
 mod crash;
 mod fixture;
