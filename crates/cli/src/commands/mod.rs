@@ -6,6 +6,7 @@ pub(crate) mod attest;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod digest;
+pub(crate) mod doctor;
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
 pub(crate) mod key;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Verify(args) => verify::run(&args, ui),
         Command::Inspect(args) => inspect::run(&args, ui),
         Command::Attest(args) => attest::run(&args, ui),
+        Command::Doctor(args) => doctor::run(&args, ui),
         Command::Evaluate(args) => evaluate::run(&args, ui),
         Command::Approve(args) => approve::run(&args, ui),
         Command::Revoke(args) => revoke::run(&args, ui),

@@ -13,6 +13,7 @@ mod bad_output;
 mod certificate;
 mod demo;
 mod digest;
+mod doctor;
 mod evidence;
 mod home;
 mod inspect;

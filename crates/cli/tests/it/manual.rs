@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "",
     "digest",
     "sign",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 19] = [
     "roles sign",
     "roles show",
     "serve",
+    "doctor",
     "admission",
     "demo",
     "completions",
