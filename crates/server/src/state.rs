@@ -19,6 +19,9 @@ pub(crate) const MAX_BODY: usize = 16 << 20;
 const BODY_BUDGET: usize = (256 << 20) / PIECE;
 const PIECE: usize = 64 << 10;
 
+/// Requests that wait for other machines at one time.
+const WAITING_PLACES: usize = 16;
+
 /// A clock that was set back by up to this many seconds stands still instead: time servers correct
 /// by so much, and the log may not sign an earlier time than its last.
 const MAX_STEP_BACK_S: u64 = 5;
@@ -42,6 +45,8 @@ pub(crate) struct State {
     body_budget: Arc<Semaphore>,
     /// One place per processor for what takes long to compute.
     compute_places: Arc<Semaphore>,
+    /// Places for what waits for other machines, so that a slow one holds up nobody but its own.
+    waiting_places: Arc<Semaphore>,
 }
 
 impl State {
@@ -63,6 +68,7 @@ impl State {
             issuers,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),
+            waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
     }
 
@@ -92,6 +98,21 @@ impl State {
         let place = place.map_err(|_| ApiError::Stopping)?;
         blocking(move || {
             // Held to the end of the work, also when the client has gone.
+            let _place = place;
+            work()
+        })
+        .await
+    }
+
+    /// Runs `work`, which may wait for another machine, away from the async threads; refuses when too
+    /// many do.
+    pub(crate) async fn wait<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = Arc::clone(&self.waiting_places).try_acquire_owned();
+        let place = place.map_err(|_| ApiError::Busy)?;
+        blocking(move || {
             let _place = place;
             work()
         })

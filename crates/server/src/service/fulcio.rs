@@ -71,34 +71,39 @@ pub(super) async fn signing_certificate(
     let room = state.room_for(declared)?;
     let bearer = bearer(request.headers())?;
     let body = read_body(request).await?;
-    let shared = Arc::clone(&state);
-    let answer = state.compute(move || issue(&shared, &body, bearer)).await?;
+    let mut request: SigningCertRequest = from_value(parse_strict(&body, MAX_REQUEST)?)
+        .map_err(|error| ApiError::Shape { message: error.to_string() })?;
     drop(room);
+    let in_body = request.credentials.take().map(|credentials| credentials.oidc_identity_token);
+    let token = in_body.or(bearer).ok_or(ApiError::NoToken)?;
+    let shared = Arc::clone(&state);
+    // May fetch the issuer's keys.
+    let identity = state.wait(move || Ok(shared.issuers()?.identify(&token, now())?)).await?;
+    let shared = Arc::clone(&state);
+    let answer = state.compute(move || issue(&shared, request, &identity)).await?;
     Ok(Json(answer).into_response())
 }
 
-fn issue(state: &State, body: &[u8], bearer: Option<String>) -> Result<Value, ApiError> {
-    let request: SigningCertRequest = from_value(parse_strict(body, MAX_REQUEST)?)
-        .map_err(|error| ApiError::Shape { message: error.to_string() })?;
-    let in_body = request.credentials.map(|credentials| credentials.oidc_identity_token);
-    let token = in_body.or(bearer).ok_or(ApiError::NoToken)?;
-    let now = now();
-    let identity = state.issuers()?.identify(&token, now)?;
+fn issue(
+    state: &State,
+    request: SigningCertRequest,
+    identity: &VerifiedIdentity,
+) -> Result<Value, ApiError> {
     let key = match (request.certificate_signing_request, request.public_key_request) {
         (Some(encoded), None) => {
             let pem = text_of(&encoded).ok_or(ProofError::MalformedRequest)?;
             ProvenKey::by_request(&pem)?
         }
-        (None, Some(request)) => by_challenge(&request, &identity)?,
+        (None, Some(request)) => by_challenge(&request, identity)?,
         _ => {
             let message = "expected certificateSigningRequest or publicKeyRequest".to_owned();
             return Err(ApiError::Shape { message });
         }
     };
-    let time = Timestamp::from_unix(now)
+    let time = Timestamp::from_unix(now())
         .map_err(|_| ApiError::Internal { what: "the clock is outside of all calendars" })?;
     let request = IssueRequest {
-        identity: &identity,
+        identity: identity,
         key: &key,
         now: time,
         lifetime_s: CERTIFICATE_LIFETIME_S,
