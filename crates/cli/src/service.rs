@@ -24,6 +24,9 @@ pub(crate) struct ServiceArgs {
     /// PEM certificates to trust for a service with https.
     #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_CA")]
     pub(crate) service_ca: Option<PathBuf>,
+    /// File with the token that the service wants of those who submit statements.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_TOKEN_FILE")]
+    pub(crate) service_token_file: Option<PathBuf>,
     /// Allow plain http to a service on another machine: whoever is between can read everything, and
     /// can hold back statements such as a revocation.
     #[arg(long)]
@@ -55,7 +58,14 @@ impl ServiceArgs {
         }
         let ca = self.service_ca.as_deref();
         let ca = ca.map(|path| files::read(path, "service CA", 1 << 20)).transpose()?;
-        Ok(Some(ServiceClient::new(url, ca.as_deref())?))
+        let client = ServiceClient::new(url, ca.as_deref())?;
+        let Some(path) = &self.service_token_file else { return Ok(Some(client)) };
+        let token = files::read_text(path, "token file")?.trim().to_owned();
+        if token.is_empty() || token.contains(|c: char| !c.is_ascii_graphic()) {
+            return Err(CliError::input(format!("{} holds no token", path.display()))
+                .hint("a token is one line of letters, digits and signs"));
+        }
+        Ok(Some(client.with_token(token)))
     }
 }
 
@@ -285,6 +295,8 @@ impl From<ClientError> for CliError {
             // Its clock or its disk: the service's own business.
             ClientError::Refused { status: 500.., .. } => Self::environment(message)
                 .hint("look at the service's log; submitting again later is safe"),
+            ClientError::Refused { status: 401, .. } => Self::input(message)
+                .hint("give --service-token-file with a token that the service knows"),
             ClientError::Refused { .. } | ClientError::TooLarge { .. } => {
                 Self::input(message).hint("what was submitted was not logged")
             }

@@ -41,6 +41,8 @@ pub struct ServiceClient {
     agent: Agent,
     /// Without a slash at the end.
     base: String,
+    /// Shown when submitting.
+    token: Option<String>,
 }
 
 /// Why the service did not do what it was asked.
@@ -124,7 +126,13 @@ impl ServiceClient {
         if base.is_loopback {
             config = config.proxy(None);
         }
-        Ok(Self { agent: config.build().new_agent(), base: base.url })
+        Ok(Self { agent: config.build().new_agent(), base: base.url, token: None })
+    }
+
+    /// The same, submitting as the writer with this token.
+    #[must_use]
+    pub fn with_token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// Has `bundle`, signed by `key`, logged; returns it completed by its log entry.
@@ -137,7 +145,10 @@ impl ServiceClient {
     pub fn submit(&self, bundle: &Bundle, key: &PublicKey) -> Result<Bundle, ClientError> {
         let url = format!("{}/api/v1/bundles", self.base);
         let body = json!({"bundle": bundle.to_value(), "publicKey": key.pem()}).to_string();
-        let request = self.agent.post(&url).content_type("application/json");
+        let mut request = self.agent.post(&url).content_type("application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
         let answer = self.answer(&url, request.send(body), MAX_ANSWER)?;
         let completed = Bundle::parse(&answer).map_err(malformed)?;
         let body = hashedrekord_body(bundle.envelope(), key);

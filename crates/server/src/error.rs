@@ -55,6 +55,9 @@ pub(crate) enum ApiError {
     /// The body is no timestamp request by its declaration.
     #[error("Content-Type must be application/timestamp-query or application/json")]
     TimestampContentType,
+    /// Nobody who may submit statements.
+    #[error("submitting needs the token of a writer: Authorization: Bearer")]
+    NoWriter,
     /// No ID token.
     #[error(
         "there is no ID token: neither credentials.oidcIdentityToken nor Authorization: Bearer"
@@ -186,6 +189,7 @@ impl ApiError {
             Self::TimestampContentType => {
                 Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_TYPE", None)
             }
+            Self::NoWriter => Row(Http::UNAUTHORIZED, Unauthenticated, "WRITER", None),
             Self::NoToken => Row(Http::UNAUTHORIZED, Unauthenticated, "NO_TOKEN", None),
             Self::Identity(IdentityError::Keys { .. }) => {
                 Row(Http::SERVICE_UNAVAILABLE, Unavailable, "ISSUER_UNREACHABLE", None)

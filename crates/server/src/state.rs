@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use sealwright_store::Store;
@@ -11,6 +12,7 @@ use crate::error::ApiError;
 use crate::service::authorities::Authorities;
 use crate::service::issuers::Issuers;
 use crate::service::sequencer::Sequencer;
+use crate::service::writers::Writers;
 
 /// The largest body of a request in bytes.
 pub(crate) const MAX_BODY: usize = 16 << 20;
@@ -41,6 +43,8 @@ pub(crate) struct State {
     authorities: Option<Authorities>,
     /// Whose tokens the certificate authority takes.
     issuers: Option<Issuers>,
+    /// Who may submit statements; everybody, if nobody is named.
+    writers: Option<Writers>,
     /// Memory for bodies, taken before a body is read.
     body_budget: Arc<Semaphore>,
     /// One place per processor for what takes long to compute.
@@ -57,6 +61,7 @@ impl State {
         log_id: [u8; 32],
         authorities: Option<Authorities>,
         issuers: Option<Issuers>,
+        writers: Option<Writers>,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -66,6 +71,7 @@ impl State {
             log_id,
             authorities,
             issuers,
+            writers,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
@@ -81,6 +87,11 @@ impl State {
     pub(crate) fn issuers(&self) -> Result<&Issuers, ApiError> {
         self.authorities()?;
         self.issuers.as_ref().ok_or(ApiError::NoIssuers)
+    }
+
+    /// Whether whoever sends this may submit statements; the name, if names are asked for.
+    pub(crate) fn writer(&self, headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+        self.writers.as_ref().map(|writers| writers.authorise(headers)).transpose()
     }
 
     /// Reserves memory for a body of `len` bytes; refuses when too much is under way.

@@ -70,6 +70,9 @@ struct ServeArgs {
     /// TOML file with the issuers of ID tokens for whom certificates are issued.
     #[arg(long, value_name = "FILE")]
     issuers: Option<PathBuf>,
+    /// TOML file with the writers who may submit statements; everybody may otherwise.
+    #[arg(long, value_name = "FILE")]
+    writers: Option<PathBuf>,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -146,6 +149,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let config = Config {
         insecure_plain_http: args.insecure_plain_http,
         issuers: args.issuers.clone(),
+        writers: args.writers.clone(),
         init: args.init,
         ..instance.config()
     };
@@ -189,6 +193,7 @@ impl From<StartError> for CliError {
             | StartError::Tls(_)
             | StartError::NotInitialised { .. }
             | StartError::Issuers { .. }
+            | StartError::Writers { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }

@@ -280,3 +280,28 @@ fn a_whole_instance_can_be_checked() {
     assert_eq!(ran.json()["problems"], json!([problem]));
     home.run("serve check --data missing").failed(2, "has no keys yet");
 }
+
+/// Only writers submit statements, once there are any; reading stays open.
+#[test]
+fn strangers_submit_nothing_where_writers_are_known() {
+    let home = Home::with_keys();
+    home.model("model");
+    let token = "0123456789abcdef0123456789abcdef";
+    home.write("token", format!("{token}\n"));
+    home.write("other", "f".repeat(32));
+    let hash = sealwright_manifest::Sha256::of(token.as_bytes());
+    home.write("writers.toml", format!("[[writer]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\n"));
+    let service = Server::start(&home, "serve --init --data data --writers writers.toml");
+    let sign = format!("sign model --key keys/trainer.key --service {}", service.url());
+    home.run(&sign).failed(2, "submitting needs the token of a writer");
+    home.run(&format!("{sign} --service-token-file other")).failed(2, "needs the token");
+    assert!(!home.path("model.sig").exists());
+    home.must(&format!("{sign} --service-token-file token"));
+    let digest = home.json("digest model")["model_digest"].as_str().unwrap().to_owned();
+    assert_eq!(service.client().statements_about(&digest).unwrap().len(), 1);
+    assert!(service.said().contains("writer=\"ci\""), "{}", service.said());
+    service.stop();
+    home.run("serve --data data --writers missing.toml").failed(3, "missing.toml");
+    home.write("writers.toml", "[[writer]]");
+    home.run("serve --data data --writers writers.toml").failed(2, "missing field");
+}

@@ -38,6 +38,9 @@ pub(super) async fn submit(
     Shared(state): Shared<Arc<State>>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    if let Some(writer) = state.writer(request.headers())? {
+        tracing::info!(writer, "a statement is submitted");
+    }
     let declared = declared_length(request.headers(), MAX_BODY)?;
     let room = state.room_for(declared)?;
     let body = read_body(request).await?;

@@ -39,6 +39,10 @@ pub struct Config {
     #[serde(default)]
     pub issuers: Option<PathBuf>,
 
+    /// TOML file with the writers who may submit statements. Without it, everybody may.
+    #[serde(default)]
+    pub writers: Option<PathBuf>,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -67,6 +71,7 @@ impl Config {
             tls: None,
             init: false,
             issuers: None,
+            writers: None,
             insecure_plain_http: false,
         }
     }

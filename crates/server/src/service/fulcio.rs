@@ -102,12 +102,8 @@ fn issue(
     };
     let time = Timestamp::from_unix(now())
         .map_err(|_| ApiError::Internal { what: "the clock is outside of all calendars" })?;
-    let request = IssueRequest {
-        identity: identity,
-        key: &key,
-        now: time,
-        lifetime_s: CERTIFICATE_LIFETIME_S,
-    };
+    let request =
+        IssueRequest { identity, key: &key, now: time, lifetime_s: CERTIFICATE_LIFETIME_S };
     let issued = state.authorities()?.ca.issue(&request)?;
     tracing::info!(
         subject = identity.subject().as_str(),

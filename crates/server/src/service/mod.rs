@@ -35,6 +35,7 @@ pub(crate) mod sequencer;
 mod start_error;
 mod trust;
 mod tsa;
+pub(crate) mod writers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -58,6 +59,7 @@ pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use issuers::Issuers;
 use sequencer::Sequencer;
+use writers::Writers;
 
 /// What still runs this long after everything has been answered is left behind.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -114,6 +116,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
     let issuers = config.issuers.as_deref().map(Issuers::read).transpose()?;
+    let writers = config.writers.as_deref().map(Writers::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -138,6 +141,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.log_id,
         data.authorities,
         issuers,
+        writers,
     );
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {

@@ -120,6 +120,14 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The file with the writers cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Writers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file of an authority is missing, or does not fit the others.
     #[error("{} is missing, or does not fit the other files of the authorities", path.display())]
     Authority {
@@ -209,6 +217,9 @@ impl StartError {
             Self::Issuers { .. } => {
                 "write [[issuer]] with url and kind (email, uri, username, spiffe, kubernetes, \
                  github, gitlab)"
+            }
+            Self::Writers { .. } => {
+                "write [[writer]] with name and token_sha256, the SHA-256 of the writer's token in hex"
             }
             Self::Authority { .. } => "put the directory `authority` back from a backup",
             Self::AuthorityLeftover { .. } => {
