@@ -10,8 +10,9 @@ use crate::output::Ui;
 /// How a server process behaves.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DaemonArgs {
-    /// What to log on standard error, such as `info` or `sealwright_server=debug`.
-    #[arg(long, value_name = "FILTER", env = "SEALWRIGHT_LOG", default_value = "warn")]
+    /// What to log on standard error, such as `info` or `sealwright_server=debug`. `audit` says who was
+    /// given a certificate, and which writer submitted a statement.
+    #[arg(long, value_name = "FILTER", env = "SEALWRIGHT_LOG", default_value = "warn,audit=info")]
     log: String,
     /// End when the process that started this one ends.
     #[arg(long, hide = true)]

@@ -39,7 +39,7 @@ pub(super) async fn submit(
     request: Request,
 ) -> Result<Response, ApiError> {
     if let Some(writer) = state.writer(request.headers())? {
-        tracing::info!(writer, "a statement is submitted");
+        tracing::info!(target: "audit", writer, "a statement is submitted");
     }
     let declared = declared_length(request.headers(), MAX_BODY)?;
     let room = state.room_for(declared)?;

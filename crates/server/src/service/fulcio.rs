@@ -106,6 +106,7 @@ fn issue(
         IssueRequest { identity, key: &key, now: time, lifetime_s: CERTIFICATE_LIFETIME_S };
     let issued = state.authorities()?.ca.issue(&request)?;
     tracing::info!(
+        target: "audit",
         subject = identity.subject().as_str(),
         issuer = identity.issuer(),
         "issued a certificate"
