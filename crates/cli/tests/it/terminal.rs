@@ -95,7 +95,7 @@ fn a_huge_model_shows_its_progress_on_a_terminal_and_can_be_stopped() {
         let line = "sign model --key keys/trainer.key";
         let (mut child, mut ours) = start(&mut home.command(line.split(' ')));
         let mut seen = String::new();
-        while !(seen.contains("hashing") && seen.contains("MiB")) {
+        while !(seen.contains("hashing") && seen.contains(" of 64.00 GiB, ")) {
             let mut bytes = [0; 4096];
             let count = ours.read(&mut bytes).unwrap();
             seen += &String::from_utf8_lossy(&bytes[..count]);
