@@ -7,7 +7,7 @@
 //! found and judged by identity without the model at hand. Large files have `chunks` as well: the
 //! hashes of one inner level of their trees, by which a difference is located.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 
 use serde::{Deserialize, Serialize};
@@ -246,9 +246,16 @@ impl OmsPredicate {
 
     /// How many files are signed.
     pub fn file_count(&self) -> usize {
-        let paths: std::collections::BTreeSet<_> =
-            self.resources.keys().map(|name| self.path_of(name)).collect();
-        paths.len()
+        self.paths(None).len()
+    }
+
+    /// The files that are signed, by name. `single_file` is the base name of a model that is one file.
+    pub fn paths(&self, single_file: Option<&str>) -> BTreeSet<String> {
+        let path = |name: &String| match (self.path_of(name), single_file) {
+            (".", Some(base)) => base.to_owned(),
+            (path, _) => path.to_owned(),
+        };
+        self.resources.keys().map(path).collect()
     }
 
     /// Holds a model's files against the signed ones; an empty list means that they are the same.

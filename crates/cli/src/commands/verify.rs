@@ -58,7 +58,7 @@ pub(crate) struct Args {
     signer: SignerArgs,
     /// The bundle is not a signature over the files but this statement about the model: a predicate
     /// type, or a short name as for `attest`. What it says is for a policy to judge.
-    #[arg(long = "type", value_name = "TYPE", requires = "bundles")]
+    #[arg(long = "type", value_name = "TYPE", requires = "bundles", conflicts_with = "require")]
     predicate_type: Option<String>,
     /// Accept files that the signature does not list.
     #[arg(long, requires = "bundles")]
@@ -81,6 +81,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut value = json!({"ok": true});
     let mut text = String::new();
     let mut identity = None;
+    let mut left_out = Vec::new();
     match (&args.bundles[..], args.require) {
         ([], _) => {}
         ([path], None) if args.artifact => {
@@ -97,15 +98,25 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             signature.add_to(&mut value);
             text += &signature.to_text(args);
             identity = signature.comparison.identity;
+            left_out = signature.comparison.left_out;
         }
         _ => {
             let signatures = several::verify(args, ui)?;
             signatures.add_to(&mut value);
             text += &signatures.to_text(args);
             identity = signatures.identity().cloned();
+            left_out = signatures.left_out().to_vec();
         }
     }
     if value["ok"] == true && args.policy.is_given() {
+        // Else policy would judge a part of MODEL, and its yes would be taken for the whole.
+        if !left_out.is_empty() {
+            let files = left_out.join(", ");
+            return Err(CliError::failed(format!(
+                "the signature leaves out files of the model, about which policy is asked: {files}"
+            ))
+            .hint("if they are no part of the model, leave them out with --ignore-path"));
+        }
         let model_digest = match identity {
             Some(identity) => identity.model_digest(),
             None => args.model.identity()?.model_digest(),
@@ -170,7 +181,7 @@ impl Signature {
     }
 
     fn add_to(&self, value: &mut Value) {
-        let Comparison { identity, differences, unlisted, ignored, files, .. } = &self.comparison;
+        let Comparison { identity, differences, unlisted, ignored, covered, .. } = &self.comparison;
         value["ok"] = json!(self.is_accepted());
         value["predicate_type"] = json!(self.checked.statement.predicate_type);
         value["statement"] = json!(self.checked.digest);
@@ -179,14 +190,14 @@ impl Signature {
         value["unsigned"] = json!(unlisted);
         value["ignored"] = json!(ignored);
         if differences.is_empty() {
-            value["files"] = json!(files);
+            value["files"] = json!(covered.len());
             value["model_digest"] = json!(identity.as_ref().map(Identity::model_digest));
             value["oms_root"] = json!(self.comparison.oms_root);
         }
     }
 
     fn to_text(&self, args: &Args) -> String {
-        let Comparison { identity, differences, unlisted, ignored, files, .. } = &self.comparison;
+        let Comparison { identity, differences, unlisted, ignored, covered, .. } = &self.comparison;
         let verdict = match self.is_accepted() {
             true => format!("{GOOD}verified{GOOD:#}"),
             false => format!("{BAD}refused{BAD:#}"),
@@ -195,7 +206,7 @@ impl Signature {
         if identity.is_none() {
             rows.extend(self.comparison.oms_root.map(|root| ("OMS root", root.to_string())));
         }
-        let checked = format!("every byte of {}", output::count(*files, "file"));
+        let checked = format!("every byte of {}", output::count(covered.len(), "file"));
         match identity {
             Some(identity) if differences.is_empty() => {
                 let size = output::size(identity.total_size());

@@ -262,3 +262,18 @@ fn what_cannot_be_decided_is_refused() {
     home.run(&line).failed(3, "SERVICE_UNREACHABLE");
     home.run(&format!("--json {line}")).failed_json(3, "SERVICE_UNREACHABLE");
 }
+
+/// What a signature leaves out is not what policy is asked about.
+#[test]
+fn a_signature_over_a_part_does_not_stand_for_the_whole() {
+    let team = Team::new();
+    team.approve_fully("model");
+    team.home.write("model/evil.py", "import os");
+    team.must("stranger", "sign model --ignore-path evil.py --output part.sig");
+    let line = "model --bundle part.sig --key keys/stranger.pub";
+    team.home.must(&format!("verify {line}"));
+    let refused = team.home.run(&team.policy_line(line));
+    refused.failed(1, "the signature leaves out files of the model");
+    let asked = team.policy_line(&format!("{line} --ignore-path evil.py"));
+    team.home.must(&asked);
+}

@@ -238,8 +238,7 @@ fn every_given_bundle_must_be_valid_unless_signers_are_counted() {
     assert!(text(&value["signatures"][1]["error"]).contains("not acceptable JSON"), "{value}");
     counts(&home, &format!("{given} --require 2 {KEYS}"), 0, 2);
     home.remove("model.2.sig");
-    let value = counts(&home, &format!("{given} {KEYS}"), 1, 1);
-    assert_eq!(said(&value)[1].1, "BUNDLE_UNUSABLE");
+    home.run(&format!("verify model {given} {KEYS}")).failed(2, "model.2.sig");
     home.tool("mkfifo", &["model.2.sig"]);
     counts(&home, &format!("--bundle model.sig --require 2 {KEYS}"), 0, 2);
     // A single one that cannot be used is unusable input, as ever.
@@ -417,4 +416,44 @@ fn attestations_beside_a_model_break_nothing() {
     std::fs::copy(home.path(note), home.path("model.3.sig")).unwrap();
     let value = counts(home, &format!("--bundle model.sig --require 3 {KEYS}"), 1, 2);
     assert_eq!(said(&value)[2], ("model.3.sig", "MODEL_DIFFERS"));
+}
+
+/// Two signatures are by two signers of one thing only if they cover the same files.
+#[test]
+fn signatures_over_different_files_do_not_add_up() {
+    let home = Home::with_keys();
+    home.write("model/a", "1");
+    home.write("model/b", "2");
+    let sign = |key: &str, options: &str| {
+        home.must(&format!("sign model --key keys/{key}.key --output {key}.sig {options}"));
+    };
+    let verify = |bundles: &str, options: &str| {
+        home.run(&format!(
+            "--json verify model {bundles} --key keys/trainer.pub --key keys/lead.pub {options}"
+        ))
+    };
+    let both = "--bundle trainer.sig --bundle lead.sig";
+    sign("trainer", "--ignore-path b");
+    sign("lead", "--ignore-path a");
+    for options in ["--require 2", "", "--require 2 --ignore-unsigned-files"] {
+        let ran = verify(both, options);
+        assert_eq!((ran.code, ran.json()["counted"].as_u64()), (Some(1), Some(1)), "{options}");
+        assert_eq!(ran.json()["signatures"][1]["code"], "OTHER_FILES");
+    }
+    assert_eq!(verify(both, "--require 1").code, Some(0));
+
+    // Somebody adds a file to what another has signed, and signs all of it.
+    sign("lead", "");
+    for bundles in [both, "--bundle lead.sig --bundle trainer.sig"] {
+        assert_eq!(verify(bundles, "--require 2").code, Some(1), "{bundles}");
+    }
+    sign("trainer", "");
+    assert_eq!(verify(both, "--require 2").code, Some(0));
+    // What is asked for by name has to be there.
+    let ran = verify("--bundle trainer.sig --bundle missing.sig", "--require 1");
+    assert_eq!(ran.code, Some(2));
+    home.run(
+        "verify model --bundle trainer.sig --key keys/trainer.pub --type approval --require 2",
+    )
+    .failed(2, "--require");
 }

@@ -27,8 +27,10 @@ pub(super) struct Comparison {
     pub(super) unlisted: Vec<String>,
     /// What is there and was not looked at, because signature, defaults or options say so.
     pub(super) ignored: Vec<String>,
-    /// How many files were checked.
-    pub(super) files: usize,
+    /// What of it nobody asked to leave out: the signature does not speak of the whole model.
+    pub(super) left_out: Vec<String>,
+    /// Names of the files that are signed.
+    pub(super) covered: BTreeSet<String>,
 }
 
 /// Walks the model as the signature says and holds it against what was signed.
@@ -112,7 +114,11 @@ fn compare_oms(
         }
     };
     let ignored = ignored_things(args, bundle, &options);
-    Ok(Comparison { ignored, ..judge(args, oms, identity, found, unlisted) })
+    let asked = args.model.options(Vec::new()).map_err(Failure::Usage)?;
+    let compared = judge(args, oms, identity, found, unlisted);
+    let unasked = ignored.iter().filter(|path| !asked.ignores(path)).cloned();
+    let left_out = unasked.chain(compared.unlisted.iter().cloned()).collect();
+    Ok(Comparison { ignored, left_out, covered: oms.paths(single.as_deref()), ..compared })
 }
 
 fn judge(
@@ -138,9 +144,10 @@ fn judge(
         let files = identity.files().iter().filter(|file| is_signed(&file.name)).cloned();
         Identity::new(files.collect()).ok()
     });
-    let oms_root = differences.is_empty().then(|| oms.root()).flatten();
-    let files = oms.file_count();
-    Comparison { identity, oms_root, differences, unlisted, ignored: Vec::new(), files }
+    // Of our own signatures the plain digests were not looked at.
+    let is_plain = !matches!(oms.hashing(), OmsHashing::Identity { .. });
+    let oms_root = (is_plain && differences.is_empty()).then(|| oms.root()).flatten();
+    Comparison { identity, oms_root, unlisted, ..refused_for(differences) }
 }
 
 /// Whether it is one of git's files that was signed, is there, and was not looked at.
@@ -164,9 +171,9 @@ fn compare_identity(
         let other = "the statement is about another model digest".to_owned();
         return Ok(refused_for(vec![other]));
     }
-    let files = identity.files().len();
+    let covered = identity.files().iter().map(|file| file.name.clone()).collect();
     let ignored = ignored_things(args, bundle, &options);
-    Ok(Comparison { identity: Some(identity), ignored, files, ..refused_for(Vec::new()) })
+    Ok(Comparison { identity: Some(identity), ignored, covered, ..refused_for(Vec::new()) })
 }
 
 fn refused_for(differences: Vec<String>) -> Comparison {
@@ -176,7 +183,8 @@ fn refused_for(differences: Vec<String>) -> Comparison {
         differences,
         unlisted: Vec::new(),
         ignored: Vec::new(),
-        files: 0,
+        left_out: Vec::new(),
+        covered: BTreeSet::new(),
     }
 }
 

@@ -30,6 +30,8 @@ struct Outcome {
     bundle: PathBuf,
     /// The signature is valid, which does not yet mean that the model is the signed one.
     result: Result<Signature, Refusal>,
+    /// It covers the same files as the others that count.
+    agrees: bool,
 }
 
 /// Checks all signatures, and the model against each of them.
@@ -43,10 +45,9 @@ pub(super) fn verify(args: &Args, ui: &Ui) -> Result<Several, CliError> {
     let mut outcomes = Vec::new();
     for bundle in bundles(args) {
         let result = check(args, &bundle, &trusted, &mut hashes)?;
-        outcomes.push(Outcome { bundle, result });
+        outcomes.push(Outcome { bundle, result, agrees: true });
     }
-    let signers = outcomes.iter().filter_map(Outcome::accepted).map(|s| s.checked.signer.marks());
-    let counted = distinct(signers);
+    let counted = agree(&mut outcomes);
     Ok(Several { outcomes, required: args.require.map(usize::from), counted })
 }
 
@@ -67,13 +68,40 @@ fn check(
     trusted: &Trusted,
     hashes: &mut Hashes,
 ) -> Result<Result<Signature, Refusal>, CliError> {
-    match super::read(bundle).map_err(Refusal::Unusable).and_then(|bytes| trusted.check(&bytes)) {
+    let bytes = match super::read(bundle) {
+        // What was asked for by name has to be there; what lies beside it does not.
+        Err(error) if args.bundles.iter().any(|given| given == bundle) => return Err(error),
+        bytes => bytes,
+    };
+    match bytes.map_err(Refusal::Unusable).and_then(|bytes| trusted.check(&bytes)) {
         Ok(checked) => Signature::compare(args, bundle, checked, hashes).map(Ok),
         Err(refusal) => Ok(Err(refusal)),
     }
 }
 
-/// How many signers there are at least. Those that have a mark in common count as one, also by way
+/// Signatures over different files of a model are not signatures of one thing: of those that are valid,
+/// the files that most signers signed count, or the first of two that are equal. Gives the number of
+/// their signers.
+fn agree(outcomes: &mut [Outcome]) -> usize {
+    let mut best: (usize, BTreeSet<String>) = Default::default();
+    for outcome in outcomes.iter().filter_map(Outcome::accepted) {
+        let files = &outcome.comparison.covered;
+        let same = outcomes.iter().filter_map(Outcome::accepted);
+        let same = same.filter(|other| other.comparison.covered == *files);
+        let counted = distinct(same.map(|signature| signature.checked.signer.marks()));
+        if counted > best.0 {
+            best = (counted, files.clone());
+        }
+    }
+    for outcome in outcomes {
+        if let Ok(signature) = &outcome.result {
+            outcome.agrees = signature.comparison.covered == best.1;
+        }
+    }
+    best.0
+}
+
+/// How many signers there are at most. Those that have a mark in common count as one, also by way
 /// of a third.
 fn distinct(signers: impl Iterator<Item = Vec<String>>) -> usize {
     let mut groups: Vec<BTreeSet<String>> = Vec::new();
@@ -102,6 +130,12 @@ impl Several {
     /// The model's identity by the first signature that counts and covers one.
     pub(super) fn identity(&self) -> Option<&Identity> {
         self.outcomes.iter().filter_map(Outcome::accepted).find_map(Signature::identity)
+    }
+
+    /// What the signatures that count leave out of the model although nobody asked for it.
+    pub(super) fn left_out(&self) -> &[String] {
+        let mut counted = self.outcomes.iter().filter_map(Outcome::accepted);
+        counted.next().map_or(&[], |signature| &signature.comparison.left_out)
     }
 
     fn valid(&self) -> usize {
@@ -147,7 +181,8 @@ impl Several {
 
 impl Outcome {
     fn accepted(&self) -> Option<&Signature> {
-        self.result.as_ref().ok().filter(|signature| signature.is_accepted())
+        let result = self.result.as_ref().ok().filter(|_| self.agrees);
+        result.filter(|signature| signature.is_accepted())
     }
 
     fn to_value(&self) -> Value {
@@ -155,7 +190,9 @@ impl Outcome {
         match &self.result {
             Ok(signature) => {
                 signature.add_to(&mut value);
-                value["code"] = json!(signature.refused_as());
+                let other_files = (!self.agrees).then_some("OTHER_FILES");
+                value["code"] = json!(signature.refused_as().or(other_files));
+                value["ok"] = json!(self.accepted().is_some());
             }
             Err(refusal) => {
                 value["code"] = json!(refusal.code());
@@ -190,6 +227,9 @@ impl Outcome {
             if !names.is_empty() {
                 add(label, &plain(&names.join(", ")));
             }
+        }
+        if !self.agrees && signature.is_accepted() {
+            add("", "covers other files of the model than the signatures that count");
         }
         // One line each, however long: names are not to be broken.
         let lines = comparison.differences.iter().map(|d| format!("{BAD}{}{BAD:#}", plain(d)));
