@@ -20,6 +20,11 @@ pub(crate) struct DaemonArgs {
 }
 
 impl DaemonArgs {
+    /// For a command whose option `--log` is something else.
+    pub(crate) fn with_filter(log: &str) -> Self {
+        Self { log: log.to_owned(), exit_with_parent: false }
+    }
+
     /// Sets up logging, and the link to the parent.
     pub(crate) fn start(&self, ui: &Ui) -> Result<(), CliError> {
         let filter = EnvFilter::try_new(&self.log).map_err(|error| {

@@ -78,11 +78,14 @@ impl CliError {
     /// Says it, and gives the exit code.
     pub(crate) fn report(&self, ui: &Ui) -> ExitCode {
         if ui.is_json() {
-            let error =
-                json!({"message": self.message, "hint": self.hint, "exit_code": self.kind as u8});
-            ui.result(&json!({"ok": false, "error": error}), "");
+            ui.result(&json!({"ok": false, "error": self.to_value()}), "");
         }
         self.report_to_stderr(ui)
+    }
+
+    /// The error in a command's JSON object.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        json!({"message": self.message, "hint": self.hint, "exit_code": self.kind as u8})
     }
 
     /// The same without JSON, for a command that has already printed its object.

@@ -70,7 +70,7 @@ impl ServiceArgs {
 }
 
 /// Whether what is said to this URL can be read and held back on the way.
-fn is_plain_and_remote(url: &str) -> bool {
+pub(crate) fn is_plain_and_remote(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {

@@ -185,6 +185,39 @@ impl ServiceClient {
         self.answer(&url, self.agent.get(&url).call(), MAX_NOTE_LEN)
     }
 
+    /// The checkpoint of a log whose tiles are below the URL (C2SP tlog-tiles); unverified.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn log_checkpoint(&self) -> Result<Vec<u8>, ClientError> {
+        self.log_file("checkpoint", MAX_NOTE_LEN)
+    }
+
+    /// A tile of such a log, of at most `limit` bytes; unverified.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn log_file(&self, path: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let url = format!("{}/{path}", self.base);
+        self.answer(&url, self.agent.get(&url).call(), limit)
+    }
+
+    /// Posts a text, such as a witness takes it; gives status and body of any answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::TooLarge`].
+    pub fn post_text(
+        &self,
+        path: &str,
+        body: &str,
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), ClientError> {
+        let url = format!("{}/{path}", self.base);
+        let request = self.agent.post(&url).content_type("text/plain; charset=utf-8");
+        let (status, body) = read(&url, request.send(body), limit)?;
+        Ok((status.as_u16(), body))
+    }
+
     /// Proof that the log has only grown since it had `old_size` entries.
     ///
     /// # Errors
@@ -240,17 +273,9 @@ impl ServiceClient {
         response: Result<Response<ureq::Body>, ureq::Error>,
         limit: usize,
     ) -> Result<Vec<u8>, ClientError> {
-        let failed = |error| match error {
-            ureq::Error::BodyExceedsLimit(_) => ClientError::TooLarge { limit },
-            source => ClientError::Unreachable { url: url.to_owned(), source: Box::new(source) },
-        };
-        let mut response = response.map_err(failed)?;
-        let limit_bytes = u64::try_from(limit).unwrap_or(u64::MAX);
-        let body =
-            response.body_mut().with_config().limit(limit_bytes).read_to_vec().map_err(failed)?;
-        match response.status() {
-            StatusCode::OK | StatusCode::CREATED => Ok(body),
-            status => Err(refused(status, &body)),
+        match read(url, response, limit)? {
+            (StatusCode::OK | StatusCode::CREATED, body) => Ok(body),
+            (status, body) => Err(refused(status, &body)),
         }
     }
 }
@@ -259,6 +284,23 @@ impl fmt::Debug for ServiceClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServiceClient({})", self.base)
     }
+}
+
+/// Status and body of an answer, whatever it is.
+fn read(
+    url: &str,
+    response: Result<Response<ureq::Body>, ureq::Error>,
+    limit: usize,
+) -> Result<(StatusCode, Vec<u8>), ClientError> {
+    let failed = |error| match error {
+        ureq::Error::BodyExceedsLimit(_) => ClientError::TooLarge { limit },
+        source => ClientError::Unreachable { url: url.to_owned(), source: Box::new(source) },
+    };
+    let mut response = response.map_err(failed)?;
+    let limit_bytes = u64::try_from(limit).unwrap_or(u64::MAX);
+    let body =
+        response.body_mut().with_config().limit(limit_bytes).read_to_vec().map_err(failed)?;
+    Ok((response.status(), body))
 }
 
 #[derive(Deserialize)]

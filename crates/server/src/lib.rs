@@ -9,6 +9,8 @@
 //! | [`service`] | the log, and the statements by subject |
 //! | [`evidence`] | what is known about a model, verified |
 //! | [`client`] | the service, seen from the command line and from admission |
+//! | [`monitor`] | has a log only grown, and what is new in it? |
+//! | [`witness`] | cosignatures for other logs (C2SP tlog-witness) |
 //! | [`http`], [`tls`] | how every surface is served |
 
 pub mod admission;
@@ -16,7 +18,9 @@ pub mod client;
 mod error;
 pub mod evidence;
 pub mod http;
+pub mod monitor;
 pub mod service;
 mod state;
 mod text;
 pub mod tls;
+pub mod witness;

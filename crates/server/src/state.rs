@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::service::authorities::Authorities;
 use crate::service::issuers::Issuers;
 use crate::service::sequencer::Sequencer;
+use crate::service::witnesses::Cosignatures;
 use crate::service::writers::Writers;
 
 /// The largest body of a request in bytes.
@@ -43,6 +44,8 @@ pub(crate) struct State {
     authorities: Option<Authorities>,
     /// Whose tokens the certificate authority takes.
     issuers: Option<Issuers>,
+    /// What witnesses signed.
+    pub(crate) cosignatures: Arc<Cosignatures>,
     /// Who may submit statements; everybody, if nobody is named.
     writers: Option<Writers>,
     /// Memory for bodies, taken before a body is read.
@@ -71,6 +74,7 @@ impl State {
             log_id,
             authorities,
             issuers,
+            cosignatures: Arc::default(),
             writers,
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),

@@ -45,10 +45,12 @@ mod db;
 mod error;
 mod files;
 mod hook;
+mod records;
 mod store;
 
 pub use check::{CheckReport, Problem};
 pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]
 pub use hook::Step;
+pub use records::{RecordName, WitnessRecords};
 pub use store::{Appended, LoggedEntry, NewEntry, StatementRecord, Store, StoredStatement};

@@ -190,15 +190,27 @@ impl LogKey {
             });
         }
         let text = checkpoint.to_text()?;
-        let message = CosignerKey::message(unix_time, &text);
         let signatures = vec![
             self.line(self.verifier.key_id(), self.sign(text.as_bytes()))?,
-            self.line(
-                self.cosigner.key_id(),
-                CosignerKey::blob(unix_time, &self.sign(message.as_bytes()))?,
-            )?,
+            self.cosign(&text, unix_time)?,
         ];
         Ok(SignedNote::new(text, signatures)?)
+    }
+
+    /// The same key in its other capacity.
+    pub(crate) fn cosigner(&self) -> &CosignerKey {
+        &self.cosigner
+    }
+
+    /// The line that signs a checkpoint's text together with the time.
+    pub(crate) fn cosign(
+        &self,
+        text: &str,
+        unix_time: u64,
+    ) -> Result<NoteSignature, CheckpointError> {
+        let message = CosignerKey::message(unix_time, text);
+        let blob = CosignerKey::blob(unix_time, &self.sign(message.as_bytes()))?;
+        Ok(self.line(self.cosigner.key_id(), blob)?)
     }
 
     fn from_pair(origin: &str, pair: Ed25519KeyPair) -> Result<Self, KeyError> {

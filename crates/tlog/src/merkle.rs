@@ -58,6 +58,23 @@ pub fn stored_hash_position(level: u8, n: u64) -> u64 {
     position
 }
 
+/// Which complete subtree is stored at `position`: its level and its number, so that
+/// [`stored_hash_position`] gives the position back.
+pub fn split_stored_hash_position(position: u64) -> (u8, u64) {
+    // Leaf n stands at most at 2n, so the leaf that was appended last is this one or a later one.
+    let mut leaf = position / 2;
+    let mut at = stored_hash_position(0, leaf);
+    // Each leaf adds its own hash and one for each subtree it completes.
+    while let Some(next) = at.checked_add(1 + u64::from((!leaf).trailing_zeros()))
+        && next <= position
+    {
+        leaf += 1;
+        at = next;
+    }
+    let level = u8::try_from(position.saturating_sub(at)).unwrap_or(63).min(63);
+    (level, leaf >> level)
+}
+
 /// How many hashes a log of `size` leaves has stored.
 pub fn stored_hash_count(size: u64) -> u64 {
     match size.checked_sub(1) {
@@ -102,6 +119,15 @@ pub(crate) fn range_hash<R: HashReader + ?Sized>(
     end: u64,
     reader: &R,
 ) -> Result<Hash, R::Error> {
+    Ok(fold_subtrees(&complete_subtrees(start, end, reader)?))
+}
+
+/// The roots of the complete subtrees that make up such a range, from left to right.
+pub(crate) fn complete_subtrees<R: HashReader + ?Sized>(
+    start: u64,
+    end: u64,
+    reader: &R,
+) -> Result<Vec<Hash>, R::Error> {
     let mut subtrees = Vec::new();
     let mut at = start;
     while at < end {
@@ -109,9 +135,13 @@ pub(crate) fn range_hash<R: HashReader + ?Sized>(
         subtrees.push(reader.read_hash(stored_hash_position(level, at >> level))?);
         at += 1 << level;
     }
-    // The subtrees shrink from left to right, so the tree leans left: fold from the right.
-    let last = subtrees.pop().unwrap_or(Hash::EMPTY_ROOT);
-    Ok(subtrees.iter().rev().fold(last, |right, left| node_hash(left, &right)))
+    Ok(subtrees)
+}
+
+/// The root over them. They shrink from left to right, so the tree leans left: fold from the right.
+pub(crate) fn fold_subtrees(subtrees: &[Hash]) -> Hash {
+    let Some((last, before)) = subtrees.split_last() else { return Hash::EMPTY_ROOT };
+    before.iter().rev().fold(*last, |right, left| node_hash(left, &right))
 }
 
 /// The level of the largest complete subtree within `leaves` (which is not 0) leaves.
@@ -132,6 +162,14 @@ mod tests {
         let order = [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1), (2, 0), (0, 4)];
         for (position, (level, n)) in order.into_iter().enumerate() {
             assert_eq!(stored_hash_position(level, n), position as u64, "level {level} n {n}");
+        }
+    }
+
+    #[test]
+    fn positions_can_be_split_again() {
+        for position in (0..5000).chain([1 << 20, (1 << 40) + 12_345, 1 << 62]) {
+            let (level, n) = split_stored_hash_position(position);
+            assert_eq!(stored_hash_position(level, n), position);
         }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
 pub(crate) mod key;
+pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod revoke;
 pub(crate) mod roles;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Key(args) => key::run(&args, ui),
         Command::Roles(args) => roles::run(&args, ui),
         Command::Serve(args) => serve::run(&args, ui),
+        Command::Log(args) => log::run(&args, ui),
         Command::Admission(args) => admission::run(&args, ui),
         Command::Demo(args) => demo::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),

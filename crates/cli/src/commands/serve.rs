@@ -70,6 +70,9 @@ struct ServeArgs {
     /// TOML file with the issuers of ID tokens for whom certificates are issued.
     #[arg(long, value_name = "FILE")]
     issuers: Option<PathBuf>,
+    /// TOML file with the witnesses that are asked to cosign, and how many make a quorum.
+    #[arg(long, value_name = "FILE")]
+    witnesses: Option<PathBuf>,
     /// TOML file with the writers who may submit statements; everybody may otherwise.
     #[arg(long, value_name = "FILE")]
     writers: Option<PathBuf>,
@@ -149,6 +152,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let config = Config {
         insecure_plain_http: args.insecure_plain_http,
         issuers: args.issuers.clone(),
+        witnesses: args.witnesses.clone(),
         writers: args.writers.clone(),
         init: args.init,
         ..instance.config()
@@ -193,6 +197,7 @@ impl From<StartError> for CliError {
             | StartError::Tls(_)
             | StartError::NotInitialised { .. }
             | StartError::Issuers { .. }
+            | StartError::Witnesses { .. }
             | StartError::Writers { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),

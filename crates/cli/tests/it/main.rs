@@ -8,6 +8,7 @@
 
 mod admission;
 mod bad_files;
+mod bad_log;
 mod bad_models;
 mod bad_output;
 mod certificate;
@@ -22,6 +23,8 @@ mod interop;
 mod isolated;
 mod key;
 mod killed;
+mod log_monitor;
+mod log_witness;
 mod manual;
 mod oidc;
 mod oms_vectors;

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "",
     "digest",
     "sign",
@@ -20,6 +20,9 @@ const COMMANDS: [&str; 20] = [
     "roles sign",
     "roles show",
     "serve",
+    "log",
+    "log witness",
+    "log monitor",
     "doctor",
     "admission",
     "demo",
@@ -113,7 +116,7 @@ fn mistakes_on_the_command_line_are_errors_like_all_others() {
         home.run(&format!("{line} --json")).failed_json(2, said);
     }
     // A command that is not complete shows its help.
-    for line in ["", "key", "roles"] {
+    for line in ["", "key", "log", "roles"] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains("Usage: sealwright"), "{ran:#?}");

@@ -39,6 +39,10 @@ pub struct Config {
     #[serde(default)]
     pub issuers: Option<PathBuf>,
 
+    /// TOML file with the witnesses that are asked to cosign each checkpoint, and their quorum.
+    #[serde(default)]
+    pub witnesses: Option<PathBuf>,
+
     /// TOML file with the writers who may submit statements. Without it, everybody may.
     #[serde(default)]
     pub writers: Option<PathBuf>,
@@ -71,6 +75,7 @@ impl Config {
             tls: None,
             init: false,
             issuers: None,
+            witnesses: None,
             writers: None,
             insecure_plain_http: false,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Shared};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +22,9 @@ use crate::state::{State, now};
 /// Rekor v2 has the log below this path; other readers of tiles expect it at the root.
 const PREFIX: &str = "/api/v2/";
 
+const CHECKPOINT_HEADERS: [(HeaderName, &str); 2] =
+    [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+
 /// `GET /healthz`: whether the log can be appended to.
 pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Value>) {
     if state.sequencer.is_alive() {
@@ -36,7 +39,7 @@ pub(super) async fn trusted_root(Shared(state): Shared<Arc<State>>) -> impl Into
     ([(header::CONTENT_TYPE, "application/json")], state.trusted_root_json.clone())
 }
 
-/// `GET /api/v2/checkpoint`: signed at most ten seconds ago.
+/// `GET /api/v2/checkpoint`: signed at most ten seconds ago, with the cosignatures that have come.
 pub(super) async fn checkpoint(
     Shared(state): Shared<Arc<State>>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -50,9 +53,15 @@ pub(super) async fn checkpoint(
         (signed_at, note) if now().saturating_sub(signed_at) <= MAX_CHECKPOINT_AGE_S => note,
         _ => state.sequencer.refresh().await?,
     };
-    let headers =
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, note))
+    Ok((CHECKPOINT_HEADERS, state.cosignatures.put_on(note)))
+}
+
+/// `GET /api/v1/witnessed-checkpoint`: the last one that reached the quorum of witnesses.
+pub(super) async fn witnessed_checkpoint(
+    Shared(state): Shared<Arc<State>>,
+) -> Result<impl IntoResponse, ApiError> {
+    let note = state.cosignatures.witnessed().ok_or(ApiError::NotFound)?;
+    Ok((CHECKPOINT_HEADERS, note))
 }
 
 /// `GET /api/v2/tile/…`: hash tiles and entry bundles. The path is taken as it was sent, since a

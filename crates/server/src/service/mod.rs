@@ -12,6 +12,7 @@
 //! | `POST /api/v1/timestamp` | RFC 3161: a time stamp |
 //! | `GET /api/v1/timestamp/certchain` | its certificates |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
+//! | `GET /api/v1/witnessed-checkpoint` | the last checkpoint that enough witnesses cosigned |
 //! | `GET /healthz` | whether it works |
 //!
 //! Whoever submits gets an answer when the entry is durable and published, not before; a process
@@ -35,6 +36,7 @@ pub(crate) mod sequencer;
 mod start_error;
 mod trust;
 mod tsa;
+pub(crate) mod witnesses;
 pub(crate) mod writers;
 
 use std::io;
@@ -59,6 +61,7 @@ pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use issuers::Issuers;
 use sequencer::Sequencer;
+use witnesses::{Asking, Witnesses};
 use writers::Writers;
 
 /// What still runs this long after everything has been answered is left behind.
@@ -84,6 +87,7 @@ struct Parts {
     server: tokio::task::JoinHandle<()>,
     sequencer: Sequencer,
     sequencer_thread: JoinHandle<()>,
+    asking: Option<Asking>,
 }
 
 /// SIGTERM and SIGINT, caught.
@@ -116,6 +120,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
     let issuers = config.issuers.as_deref().map(Issuers::read).transpose()?;
+    let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let writers = config.writers.as_deref().map(Writers::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
 
@@ -135,7 +140,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
     let state = State::new(
-        store,
+        Arc::clone(&store),
         sequencer.clone(),
         data.trusted_root_json.clone(),
         data.log_id,
@@ -143,6 +148,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         issuers,
         writers,
     );
+    let asking = witnesses
+        .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
+        .transpose()
+        .map_err(StartError::Threads)?;
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
         let _ = asked.await;
@@ -153,7 +162,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
         initialised,
-        parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread }),
+        parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking }),
     })
 }
 
@@ -246,10 +255,13 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread } = parts;
+        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking } = parts;
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
             tracing::error!(%error, "the HTTP server ended badly");
+        }
+        if let Some(asking) = asking {
+            asking.stop();
         }
         sequencer.stop();
         if sequencer_thread.join().is_err() {

@@ -21,6 +21,7 @@ pub(super) fn router(state: State) -> Router {
         .route("/healthz", get(log::health))
         .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
         .route("/api/v1/trusted-root", get(log::trusted_root))
+        .route("/api/v1/witnessed-checkpoint", get(log::witnessed_checkpoint))
         .route("/api/v1/consistency", get(log::consistency))
         .route("/api/v2/log/entries", post(rekor::create_entry))
         .route("/api/v2/signingCert", post(fulcio::signing_certificate))

@@ -120,6 +120,14 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The file with the witnesses cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Witnesses {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file with the writers cannot be used.
     #[error("{}: {problem}", path.display())]
     Writers {
@@ -217,6 +225,9 @@ impl StartError {
             Self::Issuers { .. } => {
                 "write [[issuer]] with url and kind (email, uri, username, spiffe, kubernetes, \
                  github, gitlab)"
+            }
+            Self::Witnesses { .. } => {
+                "write quorum = N, and [[witness]] with url and vkey (and ca for https)"
             }
             Self::Writers { .. } => {
                 "write [[writer]] with name and token_sha256, the SHA-256 of the writer's token in hex"

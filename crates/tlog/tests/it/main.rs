@@ -7,6 +7,7 @@ mod proofs;
 mod rekor;
 mod robustness;
 mod tiles;
+mod witness;
 
 use sealwright_tlog::{Hash, leaf_hash, stored_hashes_for_leaf};
 
