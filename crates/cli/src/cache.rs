@@ -15,14 +15,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use sealwright_manifest::{CachedDigests, ChunkSize, Chunks, DigestCache, FileState, Sha256};
 
-/// Whether to use what was hashed before.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(crate) struct CacheArgs {
-    /// Read every byte, also of files that have not changed since they were hashed.
-    #[arg(long)]
-    no_cache: bool,
-}
-
 /// Digests by file, in SQLite.
 pub(crate) struct FileCache {
     db: Mutex<Connection>,
@@ -31,21 +23,20 @@ pub(crate) struct FileCache {
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS file (
-        device INTEGER NOT NULL, inode INTEGER NOT NULL, boot TEXT NOT NULL, size INTEGER NOT NULL,
+        mount INTEGER NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,
+        boot TEXT NOT NULL, size INTEGER NOT NULL,
         modified_s INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
         changed_s INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
         fsverity BLOB NOT NULL, sha256 BLOB, chunk_size INTEGER, chunks BLOB,
-        PRIMARY KEY (device, inode)
+        PRIMARY KEY (mount, device, inode)
     ) STRICT, WITHOUT ROWID;";
 
-impl CacheArgs {
-    /// The cache, unless it is not wanted or cannot be had: hashing does not need it.
-    pub(crate) fn open(self) -> Option<FileCache> {
-        if self.no_cache { None } else { FileCache::open(&directory()?) }
-    }
-}
-
 impl FileCache {
+    /// The cache, unless it cannot be had: hashing does not need it.
+    pub(crate) fn of_user() -> Option<Self> {
+        Self::open(&directory()?)
+    }
+
     fn open(directory: &Path) -> Option<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).ok()?;
         let metadata = fs::metadata(directory).ok()?;
@@ -54,7 +45,7 @@ impl FileCache {
             return None;
         }
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let path = directory.join("digests-v1.sqlite");
+        let path = directory.join("digests-v2.sqlite");
         let db = connect(&path, &boot).or_else(|_| {
             // Whatever made it unusable, nothing in it is needed.
             fs::remove_file(&path).map_err(|_| rusqlite::Error::InvalidQuery)?;
@@ -81,8 +72,8 @@ impl DigestCache for FileCache {
     fn find(&self, state: &FileState) -> Option<CachedDigests> {
         let query = "SELECT fsverity, sha256, chunk_size, chunks FROM file
             WHERE device = ?1 AND inode = ?2 AND boot = ?3 AND size = ?4 AND modified_s = ?5
-            AND modified_ns = ?6 AND changed_s = ?7 AND changed_ns = ?8";
-        let FileState { device, inode, size, modified, changed } = state;
+            AND modified_ns = ?6 AND changed_s = ?7 AND changed_ns = ?8 AND mount = ?9";
+        let FileState { mount, device, inode, size, modified, changed } = state;
         let key = params![
             device.cast_signed(),
             inode.cast_signed(),
@@ -92,6 +83,7 @@ impl DigestCache for FileCache {
             modified.1.cast_signed(),
             changed.0,
             changed.1.cast_signed(),
+            mount.cast_signed(),
         ];
         let found = |row: &Row<'_>| Ok(digests(row, *size));
         let db = self.db();
@@ -100,10 +92,11 @@ impl DigestCache for FileCache {
     }
 
     fn keep(&self, state: &FileState, digests: CachedDigests) {
-        let FileState { device, inode, size, modified, changed } = state;
+        let FileState { mount, device, inode, size, modified, changed } = state;
         let CachedDigests { fsverity, sha256, chunks } = digests;
         let chunk_size = chunks.as_ref().map(|chunks| chunks.size().bytes().cast_signed());
         let values = params![
+            mount.cast_signed(),
             device.cast_signed(),
             inode.cast_signed(),
             self.boot,
@@ -118,7 +111,7 @@ impl DigestCache for FileCache {
             chunks.as_ref().map(|chunks| chunks.hashes().as_flattened()),
         ];
         let insert = "INSERT OR REPLACE INTO file
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         // What cannot be kept is hashed again.
         let _ = self.db().execute(insert, values);
     }
@@ -160,7 +153,7 @@ mod tests {
     use super::*;
 
     fn state(changed: (i64, u64)) -> FileState {
-        FileState { device: 1, inode: u64::MAX, size: 5, modified: (-1, 2), changed }
+        FileState { mount: 9, device: 1, inode: u64::MAX, size: 5, modified: (-1, 2), changed }
     }
 
     fn digests(text: &str) -> CachedDigests {
@@ -177,6 +170,7 @@ mod tests {
         assert_eq!(cache.find(&state((7, 8))), Some(digests("a")));
         assert_eq!(cache.find(&state((7, 9))), None);
         assert_eq!(cache.find(&FileState { size: 6, ..state((7, 8)) }), None);
+        assert_eq!(cache.find(&FileState { mount: 10, ..state((7, 8)) }), None);
         cache.keep(&state((7, 9)), digests("b"));
         assert_eq!(cache.find(&state((7, 8))), None, "a file has one state");
         drop(cache);
@@ -207,7 +201,7 @@ mod tests {
     fn a_broken_cache_is_made_anew() {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        fs::write(place.path().join("digests-v1.sqlite"), vec![7; 10_000]).unwrap();
+        fs::write(place.path().join("digests-v2.sqlite"), vec![7; 10_000]).unwrap();
         let cache = FileCache::open(place.path()).unwrap();
         cache.keep(&state((7, 8)), digests("a"));
         assert_eq!(cache.find(&state((7, 8))), Some(digests("a")));

@@ -2,7 +2,7 @@
 //!
 //! A digest is kept under everything that the file system says of a file: where it is, its size, and
 //! the times of its last modification and change. The time of change (`ctime`) cannot be set by
-//! anybody; the kernel sets it before any byte is written. That alone would not be enough, so a digest
+//! anybody; the kernel sets it before bytes are written. That alone would not be enough, so a digest
 //! is kept only if, before the first byte was read,
 //!
 //! * nobody had the file open for writing or mapped for shared writing ([`sealwright_lease`]): a write
@@ -11,14 +11,18 @@
 //! * the time of change was [`MARGIN_S`] seconds old, so that no later change can have the same, even
 //!   where times are whole seconds;
 //!
-//! and the same times are there after the last byte. Whatever is written later has a later time, and
-//! nothing is found under it. Only local file systems whose kernel code is known to keep these rules
-//! are trusted. What remains: whoever can set the machine's clock back or write to the disk itself
-//! (root), and whoever can write to the cache.
+//! and the same times are there after the last byte. It is found only if, again, nobody has the file
+//! open for writing, and the file system has not been mounted anew since. Only local file systems that
+//! are known to keep times so are trusted.
+//!
+//! This is for what happens to files in the ordinary course of things, with or without their owner's
+//! knowledge. It is no defence against an owner who sets out to deceive the cache: whoever can pin a page
+//! of the file (by a read from a file system of their own into a mapping, say) can have it filled later
+//! without a time. Nor against root. That is why nothing that verifies asks a cache.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::{Stat, fstatfs};
+use rustix::fs::{AtFlags, Stat, StatxFlags, fstatfs, statx};
 
 use crate::chunks::{ChunkSize, Chunks};
 use crate::digest::Sha256;
@@ -29,12 +33,18 @@ pub(crate) const SMALLEST: u64 = 1 << 20;
 /// Seconds between the last change of a file and the moment from which its digest may be kept.
 const MARGIN_S: i64 = 2;
 
-/// `statfs(2)`: ext2 to ext4, XFS, Btrfs, F2FS, tmpfs.
-const TRUSTED_FILE_SYSTEMS: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
+/// `statfs(2)`: ext2 to ext4, Btrfs. Not tmpfs, where a store into a page that was read before leaves
+/// no time; not those that can exchange parts of files.
+const TRUSTED_FILE_SYSTEMS: [u32; 2] = [0xef53, 0x9123_683e];
+
+/// `statx(2)`: the mount's number that is never used again. Linux 6.8; without it nothing is cached.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 /// Everything by which a file is known to be the one that was hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileState {
+    /// `stx_mnt_id` with `STATX_MNT_ID_UNIQUE`: another medium in the place of one has another.
+    pub mount: u64,
     /// `st_dev`.
     pub device: u64,
     /// `st_ino`.
@@ -75,7 +85,12 @@ pub trait DigestCache: Sync {
 pub(crate) fn state(fd: &OwnedFd, stat: &Stat) -> Option<FileState> {
     let size = u64::try_from(stat.st_size).ok().filter(|size| *size >= SMALLEST)?;
     let kind = u32::try_from(fstatfs(fd).ok()?.f_type).ok()?;
+    let mount = statx(fd, "", AtFlags::EMPTY_PATH, MNT_ID_UNIQUE).ok()?;
+    if !StatxFlags::from_bits_retain(mount.stx_mask).contains(MNT_ID_UNIQUE) {
+        return None;
+    }
     TRUSTED_FILE_SYSTEMS.contains(&kind).then_some(FileState {
+        mount: mount.stx_mnt_id,
         device: stat.st_dev,
         inode: stat.st_ino,
         size,
@@ -85,9 +100,13 @@ pub(crate) fn state(fd: &OwnedFd, stat: &Stat) -> Option<FileState> {
 }
 
 /// Whether the digest of what is read from now on may be kept, if the state is the same afterwards.
-pub(crate) fn may_keep(fd: &OwnedFd, state: &FileState, now: i64) -> bool {
-    let is_settled = state.changed.0.checked_add(MARGIN_S).is_some_and(|time| time < now);
-    is_settled && matches!(sealwright_lease::is_open_for_writing(fd.as_fd()), Ok(false))
+pub(crate) fn is_settled(state: &FileState, now: i64) -> bool {
+    state.changed.0.checked_add(MARGIN_S).is_some_and(|time| time < now)
+}
+
+/// Whether nobody can be writing to the file at this moment.
+pub(crate) fn is_quiet(fd: &OwnedFd) -> bool {
+    matches!(sealwright_lease::is_open_for_writing(fd.as_fd()), Ok(false))
 }
 
 impl CachedDigests {

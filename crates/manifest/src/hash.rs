@@ -10,7 +10,7 @@ use std::thread;
 use rustix::fs::{FileType, Stat, fstat};
 use sealwright_hash::{Engine, FsVerityHasher, Sha256 as Stream};
 
-use crate::cache::{CachedDigests, FileState};
+use crate::cache::{self, CachedDigests, FileState};
 use crate::chunks::{ChunkSize, Chunks};
 use crate::digest::Sha256;
 use crate::error::ManifestError;
@@ -82,8 +82,12 @@ impl Known {
         let nothing = Self { digests: None, keep: None };
         let Some(cache) = hashing.cache else { return nothing };
         let Some(state) = source.state() else { return nothing };
+        // Before the times are believed, and before anything is read.
+        if !source.is_quiet() {
+            return nothing;
+        }
         let digests = cache.find(&state).and_then(|found| found.in_chunks(chunk_size, &state));
-        let wanted = digests.is_none() && source.may_keep(&state, cache.now());
+        let wanted = digests.is_none() && cache::is_settled(&state, cache.now());
         Self { digests, keep: wanted.then_some(state) }
     }
 }

@@ -37,9 +37,9 @@ impl Source {
         cache::state(&self.fd, &self.before)
     }
 
-    /// Whether what is read from now on may be kept in a cache.
-    pub(crate) fn may_keep(&self, state: &FileState, now: i64) -> bool {
-        cache::may_keep(&self.fd, state, now)
+    /// Whether nobody can be writing to it at this moment.
+    pub(crate) fn is_quiet(&self) -> bool {
+        cache::is_quiet(&self.fd)
     }
 
     /// Bytes in the file when it was opened.

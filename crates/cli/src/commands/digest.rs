@@ -4,7 +4,7 @@ use serde_json::json;
 
 use sealwright_manifest::Manifest;
 
-use crate::cache::CacheArgs;
+use crate::cache::FileCache;
 use crate::error::CliError;
 use crate::model::{self, ModelArgs};
 use crate::output::{self, STRONG, Ui};
@@ -13,8 +13,7 @@ use crate::output::{self, STRONG, Ui};
 ///
 /// The model digest is the SHA-256 of the canonical manifest: names, sizes and fs-verity digests of
 /// all files. With --json the whole manifest is printed, and its canonical form as text, so that
-/// anybody can check the digest with `sha256sum`. Files that have not changed since they were last
-/// hashed are not read again.
+/// anybody can check the digest with `sha256sum`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -26,14 +25,16 @@ pub(crate) struct Args {
     /// always has it.
     #[arg(long)]
     oms_root: bool,
-    #[command(flatten)]
-    cache: CacheArgs,
+    /// Do not read again what has not changed since it was last hashed, as far as the file system
+    /// tells.
+    #[arg(long)]
+    cached: bool,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let name = args.model.name()?;
     let options = args.model.options(Vec::new())?;
-    let cache = args.cache.open();
+    let cache = args.cached.then(FileCache::of_user).flatten();
     let (identity, manifest, cached) = if args.oms_root || ui.is_json() {
         let hashed = model::hash(&args.model.path, &options, cache.as_ref())?;
         (hashed.value.identity(), Some(hashed.value), hashed.cached)

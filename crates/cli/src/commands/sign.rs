@@ -5,7 +5,7 @@ use serde_json::json;
 
 use sealwright_attest::{OmsForm, oms_statement_as};
 
-use crate::cache::CacheArgs;
+use crate::cache::FileCache;
 use crate::error::CliError;
 use crate::keyref::SigningKeyArgs;
 use crate::model::{self, Hashed, ModelArgs};
@@ -46,8 +46,10 @@ pub(crate) struct Args {
     /// Sign the top-level .git, .gitignore, .gitattributes and .github as well.
     #[arg(long)]
     no_ignore_git_paths: bool,
-    #[command(flatten)]
-    cache: CacheArgs,
+    /// Read every byte, also of files that have not changed since they were last hashed, as far as the
+    /// file system tells.
+    #[arg(long)]
+    no_cache: bool,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
@@ -77,7 +79,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let certificate = certificate.map(of_key).transpose()?;
     let keyid = certificate.as_ref().map_or(KeyId::Empty, |c| KeyId::Certificate(&c.signing));
     place.check_signer(signer.public_key())?;
-    let cache = args.cache.open();
+    let cache = if args.no_cache { None } else { FileCache::of_user() };
     let Hashed { value: manifest, cached } =
         model::hash(&args.model.path, &options, cache.as_ref())?;
     place.check_model(&args.model, &options, &manifest)?;
