@@ -191,9 +191,12 @@ impl ApiError {
             }
             Self::NoWriter => Row(Http::UNAUTHORIZED, Unauthenticated, "WRITER", None),
             Self::NoToken => Row(Http::UNAUTHORIZED, Unauthenticated, "NO_TOKEN", None),
-            Self::Identity(IdentityError::Keys { .. }) => {
-                Row(Http::SERVICE_UNAVAILABLE, Unavailable, "ISSUER_UNREACHABLE", None)
-            }
+            Self::Identity(IdentityError::Keys { .. }) => Row(
+                Http::SERVICE_UNAVAILABLE,
+                Unavailable,
+                "ISSUER_UNREACHABLE",
+                Some("the issuer's keys cannot be fetched"),
+            ),
             Self::Identity(IdentityError::UnknownIssuer { .. }) => {
                 Row(Http::UNAUTHORIZED, Unauthenticated, "ISSUER", None)
             }

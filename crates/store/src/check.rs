@@ -49,6 +49,8 @@ pub enum Problem {
         /// Its tree size.
         size: u64,
     },
+    /// The published checkpoint is missing, or is not the latest.
+    Published,
     /// A tile is missing, or is not what the entries give.
     Tile {
         /// Its path.
@@ -66,6 +68,7 @@ impl fmt::Display for Problem {
             Self::Checkpoint { size } => {
                 write!(f, "the checkpoint of size {size} is not of this tree")
             }
+            Self::Published => f.write_str("the published checkpoint is missing or not the latest"),
             Self::Tile { path } => write!(f, "{path} is not what the entries give"),
         }
     }
@@ -96,6 +99,9 @@ impl Store {
         let mut report = CheckReport::default();
         self.check_entries(&mut report)?;
         self.check_checkpoints(&mut report)?;
+        if !self.has_published_latest()? {
+            report.found(Problem::Published);
+        }
         for tile in tiles_for_growth(0, self.size()) {
             report.tiles += 1;
             if !self.is_right(&tile)? {

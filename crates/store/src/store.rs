@@ -30,6 +30,8 @@ pub struct Store {
     head: VerifiedCheckpoint,
     /// What the `checkpoint` file says. Nothing beyond it is shown to readers.
     published: VerifiedCheckpoint,
+    /// Its size, or 0 if there was none, when the store was opened.
+    published_at_start: u64,
     pub(crate) hook: Hook,
 }
 
@@ -102,6 +104,40 @@ impl Store {
     /// Takes the directory for itself; checks that the stored checkpoint is signed by this key
     /// and fits the stored hashes; publishes what a crash left unpublished.
     pub fn open(dir: &Path, origin: &str, key: &LogKey, now: u64) -> Result<Self, StoreError> {
+        let mut store = Self::load(dir, origin, key, true, now)?;
+        store.check_clock(now)?;
+        // Also when nothing seems owed: the process that wrote the file may have died before
+        // syncing it.
+        let from = store.published_at_start;
+        store.publish(from)?;
+        store.publish_missing_tiles(from)?;
+        Ok(store)
+    }
+
+    /// Opens the log in `dir` for [`Store::check`]: nothing is started, published or mended.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::Corrupt`] also if there is no log.
+    pub fn open_as_it_is(
+        dir: &Path,
+        origin: &str,
+        key: &LogKey,
+        now: u64,
+    ) -> Result<Self, StoreError> {
+        if !dir.join(DATABASE).exists() {
+            return Err(Corruption::MissingRow.into());
+        }
+        Self::load(dir, origin, key, false, now)
+    }
+
+    /// Opens database and files; starts a log if there is none and `may_start`.
+    fn load(
+        dir: &Path,
+        origin: &str,
+        key: &LogKey,
+        may_start: bool,
+        now: u64,
+    ) -> Result<Self, StoreError> {
         if origin != key.origin() {
             return Err(StoreError::WrongOrigin {
                 stored: key.origin().to_owned(),
@@ -111,26 +147,24 @@ impl Store {
         let files = Files::open(dir)?;
         let db = db::open(&files.path(DATABASE))?;
         if db::log_row(&db)?.is_none() {
+            if !may_start {
+                return Err(Corruption::MissingRow.into());
+            }
             start_log(&db, key, now)?;
             files.sync_root()?;
         }
         let head = stored_head(&db, key)?;
         let published = published_checkpoint(&files, &db, key, &head)?;
         let from = published.as_ref().map_or(0, size_of);
-        let mut store = Self {
+        Ok(Self {
             db,
             files,
             key: key.clone(),
             published: published.unwrap_or_else(|| head.clone()),
+            published_at_start: from,
             head,
             hook: Hook::default(),
-        };
-        store.check_clock(now)?;
-        // Also when nothing seems owed: the process that wrote the file may have died before
-        // syncing it.
-        store.publish(from)?;
-        store.publish_missing_tiles(from)?;
-        Ok(store)
+        })
     }
 
     /// Appends a batch: one transaction, one checkpoint signed at `now` (seconds since 1970).
@@ -205,6 +239,11 @@ impl Store {
     /// Name of the log.
     pub fn origin(&self) -> &str {
         self.key.origin()
+    }
+
+    /// Whether the file that readers see has the latest checkpoint.
+    pub(crate) fn has_published_latest(&self) -> Result<bool, StoreError> {
+        Ok(self.files.read(CHECKPOINT)?.as_deref() == Some(self.head.note()))
     }
 
     /// The log's public key.

@@ -196,6 +196,7 @@ impl From<StartError> for CliError {
             | StartError::Origin { .. }
             | StartError::Tls(_)
             | StartError::NotInitialised { .. }
+            | StartError::OriginTooLong { .. }
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }
             | StartError::Writers { .. }

@@ -117,7 +117,27 @@ fn openssl_verifies_its_timestamps() {
     ] {
         assert_eq!(post(&url, content_type, body.as_bytes()).0, expected, "{content_type}");
     }
+    // More than is taken, with and without saying so beforehand.
     let huge = vec![0; 1 << 20];
+    let chunked = home.write("huge", &huge);
+    let said = home.tool(
+        "curl",
+        &[
+            "-s",
+            "-o",
+            "answer",
+            "-w",
+            "%{http_code}",
+            "-H",
+            "transfer-encoding: chunked",
+            "-H",
+            "content-type: application/timestamp-query",
+            "--data-binary",
+            &format!("@{}", chunked.display()),
+            &url,
+        ],
+    );
+    assert_eq!(String::from_utf8(said).unwrap(), "413");
     assert_eq!(post(&url, "application/timestamp-query", &huge).0, 413);
     service.stop();
 }
@@ -279,6 +299,19 @@ fn a_whole_instance_can_be_checked() {
     let problem = "tile/entries/000.p/2 is not what the entries give";
     assert_eq!(ran.json()["problems"], json!([problem]));
     home.run("serve check --data missing").failed(2, "has no keys yet");
+
+    // What is gone is not made anew, by nobody.
+    std::fs::remove_dir_all(home.path("data/tile")).unwrap();
+    let ran = home.run("--json serve check --data data");
+    assert_eq!(ran.code, Some(1));
+    assert!(!home.path("data/tile/entries").exists());
+    for file in ["log.db", "checkpoint"] {
+        home.remove(format!("data/{file}"));
+    }
+    let before = home.list("data");
+    home.run("serve check --data data").failed(3, "is damaged");
+    assert_eq!(home.list("data"), before);
+    home.run("serve --init --data data").failed(3, "the log is gone");
 }
 
 /// Only writers submit statements, once there are any; reading stays open.
@@ -305,4 +338,17 @@ fn strangers_submit_nothing_where_writers_are_known() {
     home.run("serve --data data --writers missing.toml").failed(3, "missing.toml");
     home.write("writers.toml", "[[writer]]");
     home.run("serve --data data --writers writers.toml").failed(2, "missing field");
+}
+
+/// A start that was killed while it made the authorities leaves nothing that stands in the way.
+#[test]
+fn a_start_that_did_not_get_to_its_end_is_forgotten() {
+    let home = Home::new();
+    home.must("serve init --data data");
+    std::fs::rename(home.path("data/authority"), home.path("data/.authority-x")).unwrap();
+    home.must("serve init --data data");
+    assert!(home.path("data/authority/ca.pem").exists());
+    assert!(!home.path("data/.authority-x").exists());
+    let long = "a".repeat(61) + ".example";
+    home.run(&format!("serve init --data other --origin {long}")).failed(2, "more than 64");
 }

@@ -33,6 +33,9 @@ const AUTHORITY_DIR: &str = "authority";
 pub(super) const OFFLINE_DIR: &str = "offline";
 const ROOT_KEY: &str = "root-key.pem";
 
+/// Characters of a name in a certificate (RFC 5280 appendix A.1, `ub-organization-name`).
+const MAX_NAME: usize = 64;
+
 const YEAR_S: u64 = 365 * 24 * 60 * 60;
 /// The root outlives what it issued.
 const ROOT_YEARS: u64 = 10;
@@ -61,8 +64,13 @@ pub(super) fn create(
     if dir.exists() {
         return Ok(None);
     }
-    // Built aside and put into place in one step: a crash leaves nothing half-made.
+    if organization.chars().count() > MAX_NAME {
+        return Err(StartError::OriginTooLong { origin: organization.to_owned() });
+    }
+    // Built aside and put into place in one step: a crash leaves nothing half-made but what is
+    // removed here.
     create_dir(data_dir)?;
+    remove_unfinished(data_dir)?;
     let building = tempfile::Builder::new()
         .prefix(".authority-")
         .tempdir_in(data_dir)
@@ -86,6 +94,24 @@ pub(super) fn create(
     // It has another name now.
     let _ = building.keep();
     Ok(Some(offline.join(ROOT_KEY)))
+}
+
+/// Removes what a start left that did not get to its end, keys of authorities that never were.
+fn remove_unfinished(data_dir: &Path) -> Result<(), StartError> {
+    let failed = |error| StartError::file(data_dir, error);
+    for entry in fs::read_dir(data_dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".authority-") {
+            fs::remove_dir_all(entry.path()).map_err(failed)?;
+            // Its root's key vouches for nothing.
+            let leftover = data_dir.join(OFFLINE_DIR).join(ROOT_KEY);
+            match fs::remove_file(leftover) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes all files but the root's private key, which is the answer.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest as _, Query, Request, State as Shared};
+use axum::extract::{Query, Request, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -43,7 +43,7 @@ pub(super) async fn submit(
     }
     let declared = declared_length(request.headers(), MAX_BODY)?;
     let room = state.room_for(declared)?;
-    let body = read_body(request).await?;
+    let body = read_body(request, declared).await?;
     let Submission { bundle, entry } = state.compute(move || Submission::check(&body)).await?;
     let appended = state.sequencer.append(entry).await?;
     let logged = state.read(move |store| logged(store, appended.index)).await?;
@@ -232,12 +232,12 @@ pub(super) fn declared_length(headers: &HeaderMap, limit: usize) -> Result<usize
     length.filter(|length| *length <= limit).ok_or(ApiError::TooLarge { limit })
 }
 
-pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, &()).await.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::TooLarge { limit: MAX_BODY }
-        } else {
-            ApiError::BodyIncomplete
-        }
+/// The body, of at most `limit` bytes: as many as there is room for, also if it comes in chunks.
+pub(super) async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    let body = axum::body::to_bytes(request.into_body(), limit).await;
+    body.map_err(|error| {
+        let is_too_large = std::error::Error::source(&error)
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if is_too_large { ApiError::TooLarge { limit } } else { ApiError::BodyIncomplete }
     })
 }

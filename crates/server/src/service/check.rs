@@ -18,6 +18,9 @@ pub struct InstanceReport {
     pub store: CheckReport,
     /// Statements that were parsed, whose signatures were verified, and whose entries were rebuilt.
     pub statements: u64,
+    /// Entries of which only the hash is known: those that came through Rekor's API. A statement that
+    /// was deleted leaves one.
+    pub bare: u64,
     /// What does not fit, in words.
     pub problems: Vec<String>,
 }
@@ -36,19 +39,19 @@ pub fn check(data_dir: &Path) -> Result<InstanceReport, StartError> {
     let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
     let origin = root.logs().first().ok_or_else(bad)?.key.name().to_owned();
     let config = Config { origin, ..Config::new(data_dir) };
-    let store = data::open(&config, now())?.store;
+    let store = data::open_as_it_is(&config, now())?;
     let unreadable = |error| StartError::store(data_dir, error);
     let report = store.check().map_err(unreadable)?;
     let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-    let mut statements = 0;
+    let (mut statements, mut bare) = (0, 0);
     for index in 0..store.size() {
         match check_statement(&store, index).map_err(unreadable)? {
-            None => {}
+            None => bare += 1,
             Some(Ok(())) => statements += 1,
             Some(Err(problem)) => problems.push(format!("statement {index} {problem}")),
         }
     }
-    Ok(InstanceReport { store: report, statements, problems })
+    Ok(InstanceReport { store: report, statements, bare, problems })
 }
 
 /// Whether the statement of an entry is the one that was logged; `None` if only the hash is known.
@@ -64,6 +67,13 @@ fn check_statement(
         let key = PublicKey::from_pem(&stored.public_key_pem).map_err(|_| "has no usable key")?;
         let signed = check_signature(&bundle, &key).map_err(|_| "has no valid signature")?;
         let is_logged = hashedrekord_body(bundle.envelope(), &key) == entry.body;
+        let subjects = signed.subject_digests();
+        let is_findable = |subject: &String| {
+            store.indexes_about(subject, index, 1).is_ok_and(|found| found == [index])
+        };
+        if !subjects.iter().all(is_findable) {
+            return Err("cannot be found by all of its subjects");
+        }
         let is_listed = signed.digest().to_string() == stored.envelope_sha256
             && signed.statement().predicate_type == stored.predicate_type;
         match is_logged && is_listed {

@@ -56,6 +56,17 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     Ok(Data { store, log_id, trusted_root_json, log_key_created, authorities })
 }
 
+/// Opens the store of an instance that is there, and makes nothing: neither a log nor files of it that
+/// are missing.
+pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartError> {
+    let dir = config.data_dir.as_path();
+    let key_path = dir.join(LOG_KEY_FILE);
+    let key = read_log_key(&key_path, &config.origin)?
+        .ok_or(StartError::LogKeyMissing { path: key_path })?;
+    let opened = Store::open_as_it_is(dir, &config.origin, &key, now);
+    opened.map_err(|error| StartError::store(dir, error))
+}
+
 pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
     match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
         Ok(()) => Ok(()),
@@ -70,6 +81,10 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
 fn log_key(dir: &Path, origin: &str) -> Result<(LogKey, bool), StartError> {
     let path = dir.join(LOG_KEY_FILE);
     if let Some(key) = read_log_key(&path, origin)? {
+        // A log that has promised something must not begin anew under the same key.
+        if dir.join(TRUSTED_ROOT_FILE).exists() && !dir.join(DATABASE_FILE).exists() {
+            return Err(StartError::LogMissing { path: dir.join(DATABASE_FILE) });
+        }
         return Ok((key, false));
     }
     // A new key would start a second history; the old one may be in a backup.

@@ -70,18 +70,29 @@ pub(super) async fn signing_certificate(
     let declared = declared_length(request.headers(), MAX_REQUEST)?;
     let room = state.room_for(declared)?;
     let bearer = bearer(request.headers())?;
-    let body = read_body(request).await?;
+    let body = read_body(request, declared).await?;
     let mut request: SigningCertRequest = from_value(parse_strict(&body, MAX_REQUEST)?)
         .map_err(|error| ApiError::Shape { message: error.to_string() })?;
     drop(room);
     let in_body = request.credentials.take().map(|credentials| credentials.oidc_identity_token);
     let token = in_body.or(bearer).ok_or(ApiError::NoToken)?;
-    let shared = Arc::clone(&state);
-    // May fetch the issuer's keys.
-    let identity = state.wait(move || Ok(shared.issuers()?.identify(&token, now())?)).await?;
+    let identity = identify(&state, token).await?;
     let shared = Arc::clone(&state);
     let answer = state.compute(move || issue(&shared, request, &identity)).await?;
     Ok(Json(answer).into_response())
+}
+
+/// Who the token names; waits for the issuer's keys only if they are not at hand.
+async fn identify(state: &Arc<State>, token: String) -> Result<VerifiedIdentity, ApiError> {
+    let ask = |may_fetch| {
+        let (shared, token) = (Arc::clone(state), token.clone());
+        move || Ok(shared.issuers()?.identify(&token, now(), may_fetch)?)
+    };
+    if let Some(identity) = state.compute(ask(false)).await? {
+        return Ok(identity);
+    }
+    let identity = state.wait(ask(true)).await?;
+    identity.ok_or(ApiError::Internal { what: "keys were fetched, and are not there" })
 }
 
 fn issue(

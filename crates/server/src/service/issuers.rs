@@ -32,7 +32,7 @@ const KEYS_FRESH_S: u64 = 300;
 /// A token with an unknown key has them fetched anew, but no sooner than this after the last time.
 const KEYS_RETRY_S: u64 = 30;
 /// Issuers that fit patterns and whose keys are remembered.
-const MAX_KEY_SETS: usize = 1000;
+const MAX_KEY_SETS: usize = 100;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DISCOVERY: u64 = 64 << 10;
 
@@ -51,7 +51,9 @@ struct Trusted {
 
 #[derive(Clone)]
 struct Fetched {
-    keys: Arc<Jwks>,
+    /// The last ones that could be had; none if there never were any.
+    keys: Option<Arc<Jwks>>,
+    /// The last time that they were asked for.
     at: u64,
 }
 
@@ -140,45 +142,82 @@ impl Issuers {
         json!({"issuers": issuers.collect::<Vec<_>>()})
     }
 
-    /// Who somebody is, by a token; `now` in seconds since 1970. May fetch keys, so it blocks.
+    /// Who somebody is, by a token; `now` in seconds since 1970. `None` if that takes keys that have to
+    /// be fetched first, unless `may_fetch`: then it blocks until they are there.
     pub(super) fn identify(
         &self,
         token: &str,
         now: u64,
-    ) -> Result<VerifiedIdentity, IdentityError> {
+        may_fetch: bool,
+    ) -> Result<Option<VerifiedIdentity>, IdentityError> {
         let iss = unverified_issuer(token)?;
-        let found = self.issuers.iter().find(|issuer| issuer.config.matches(&iss));
+        // Whoever is named exactly is not meant by a pattern.
+        let exact = self.issuers.iter().find(|issuer| issuer.config.issuer() == iss);
+        let found = exact.or_else(|| self.issuers.iter().find(|i| i.config.matches(&iss)));
         let Some(Trusted { config, pinned }) = found else {
             let issuer = iss.chars().take(200).collect();
             return Err(IdentityError::UnknownIssuer { issuer });
         };
+        let kid = unverified_key_id(token)?;
         let keys = match pinned {
             Some(keys) => Arc::clone(keys),
-            None => self.keys(&iss, unverified_key_id(token)?.as_deref(), now)?,
+            None => match self.known_keys(&iss, kid.as_deref(), now)? {
+                Some(keys) => keys,
+                None if may_fetch => self.fetch_keys(&iss, now)?,
+                None => return Ok(None),
+            },
         };
         let time = Timestamp::from_unix(now).map_err(|_| IdentityError::Keys {
             issuer: iss,
             problem: "the clock is outside of all calendars".to_owned(),
         })?;
-        Ok(verify_token(token, config, &keys, time, CLOCK_SKEW_S)?)
+        Ok(Some(verify_token(token, config, &keys, time, CLOCK_SKEW_S)?))
     }
 
-    fn keys(&self, iss: &str, kid: Option<&str>, now: u64) -> Result<Arc<Jwks>, IdentityError> {
+    /// Keys that need not be fetched. An issuer that did not answer is not asked again for a while: one
+    /// that is down, or never was, must not keep everybody waiting.
+    fn known_keys(
+        &self,
+        iss: &str,
+        kid: Option<&str>,
+        now: u64,
+    ) -> Result<Option<Arc<Jwks>>, IdentityError> {
         let known = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).get(iss).cloned();
-        if let Some(Fetched { keys, at }) = known {
-            let age = now.saturating_sub(at);
-            let has_key = kid.is_none_or(|kid| keys.has(kid));
-            if age < KEYS_RETRY_S || (age < KEYS_FRESH_S && has_key) {
-                return Ok(keys);
+        let Some(Fetched { keys, at }) = known else { return Ok(None) };
+        let age = now.saturating_sub(at);
+        match keys {
+            Some(keys) => {
+                let has_key = kid.is_none_or(|kid| keys.has(kid));
+                let is_fresh = age < KEYS_RETRY_S || (age < KEYS_FRESH_S && has_key);
+                Ok(is_fresh.then_some(keys))
             }
+            None if age < KEYS_RETRY_S => Err(IdentityError::Keys {
+                issuer: iss.to_owned(),
+                problem: "it did not answer a moment ago".to_owned(),
+            }),
+            None => Ok(None),
         }
-        let keys = Arc::new(self.fetch(iss)?);
+    }
+
+    /// Fetches an issuer's keys; those of before count on for a while if that fails.
+    fn fetch_keys(&self, iss: &str, now: u64) -> Result<Arc<Jwks>, IdentityError> {
+        let outcome = self.fetch(iss).map(Arc::new);
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if fetched.len() >= MAX_KEY_SETS {
+        if fetched.len() >= MAX_KEY_SETS && !fetched.contains_key(iss) {
             fetched.clear();
         }
-        fetched.insert(iss.to_owned(), Fetched { keys: Arc::clone(&keys), at: now });
-        Ok(keys)
+        let entry = fetched.entry(iss.to_owned()).or_insert(Fetched { keys: None, at: now });
+        entry.at = now;
+        match outcome {
+            Ok(keys) => {
+                entry.keys = Some(Arc::clone(&keys));
+                Ok(keys)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an issuer's keys cannot be fetched");
+                entry.keys.clone().ok_or(error)
+            }
+        }
     }
 
     /// OpenID Connect Discovery 1.0 §4: `iss` is one that is trusted, so its address is.

@@ -25,7 +25,7 @@ pub(super) async fn create_entry(
 ) -> Result<Response, ApiError> {
     let declared = declared_length(request.headers(), MAX_ENTRY_REQUEST)?;
     let room = state.room_for(declared)?;
-    let body = read_body(request).await?;
+    let body = read_body(request, declared).await?;
     let checked = state.compute(move || Ok(EntryRequest::parse(&body)?)).await?;
     drop(room);
     let body = checked.body().to_vec();

@@ -86,6 +86,12 @@ pub enum StartError {
         /// Where the key should be.
         path: PathBuf,
     },
+    /// There are a log's key and its trusted root, and no log.
+    #[error("the log is gone: {} is missing", path.display())]
+    LogMissing {
+        /// Where the database should be.
+        path: PathBuf,
+    },
     /// The key file holds no Ed25519 key in PKCS#8 PEM.
     #[error("{} is not an Ed25519 private key in PKCS#8 PEM", path.display())]
     LogKey {
@@ -135,6 +141,12 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong.
         problem: String,
+    },
+    /// The log's name is too long for the certificates that would have it.
+    #[error("the log's name {origin:?} has more than 64 characters")]
+    OriginTooLong {
+        /// The configured origin.
+        origin: String,
     },
     /// A file of an authority is missing, or does not fit the others.
     #[error("{} is missing, or does not fit the other files of the authorities", path.display())]
@@ -211,6 +223,10 @@ impl StartError {
                 "put the key back from a backup. A log cannot go on with another key; to start a \
                  new log, use an empty directory"
             }
+            Self::LogMissing { .. } => {
+                "put the whole directory back from a backup. A log cannot begin anew with its old key; \
+                 to start a new log, use an empty directory"
+            }
             Self::LogKey { .. } => "put the key back from a backup",
             Self::OtherLog { .. } => {
                 "a log keeps its name and its key: use those it was started with, or an empty \
@@ -232,6 +248,7 @@ impl StartError {
             Self::Writers { .. } => {
                 "write [[writer]] with name and token_sha256, the SHA-256 of the writer's token in hex"
             }
+            Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",
             Self::AuthorityLeftover { .. } => {
                 "an earlier start ended halfway: if no authority was ever used, remove the file"

@@ -23,8 +23,9 @@ pub(super) async fn timestamp(
 ) -> Result<Response, ApiError> {
     state.authorities()?;
     let is_json = is_json(request.headers())?;
-    let room = state.room_for(MAX_DER_REQUEST_SIZE.max(MAX_JSON_REQUEST_SIZE))?;
-    let body = read_body(request).await?;
+    let limit = if is_json { MAX_JSON_REQUEST_SIZE } else { MAX_DER_REQUEST_SIZE };
+    let room = state.room_for(limit)?;
+    let body = read_body(request, limit).await?;
     let shared = Arc::clone(&state);
     let answer = state.compute(move || {
         let request = match is_json {

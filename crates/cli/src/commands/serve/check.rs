@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let InstanceReport { store, statements, problems } = service::check(&args.data)?;
+    let InstanceReport { store, statements, bare, problems } = service::check(&args.data)?;
     let is_sound = problems.is_empty();
     let value = json!({
         "ok": is_sound,
@@ -26,6 +26,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         "checkpoints": store.checkpoints,
         "tiles": store.tiles,
         "statements": statements,
+        "entries_without_statement": bare,
         "problems": problems,
         "more_problems": store.more,
     });
@@ -38,6 +39,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         ("checkpoints", format!("{}, held against the tree", store.checkpoints)),
         ("tiles", format!("{}, compared byte for byte", store.tiles)),
         ("statements", format!("{statements}, verified and held against their entries")),
+        ("without", format!("{bare} entries have no statement, as those of Rekor's API")),
     ];
     let mut text = format!("{verdict}\n{}", output::fields(&rows));
     for problem in &problems {
