@@ -117,6 +117,12 @@ pub enum KeyError {
     /// The private key is encrypted, and no passphrase was given.
     #[error("the private key is encrypted and no passphrase was given")]
     PassphraseRequired,
+    /// The private key is encrypted in a way that is not supported.
+    #[error("the private key is encrypted with {found}")]
+    UnsupportedEncryption {
+        /// The cipher's name.
+        found: String,
+    },
     /// Decryption failed.
     #[error("wrong passphrase, or the encrypted key is damaged")]
     WrongPassphrase,

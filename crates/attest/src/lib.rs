@@ -21,6 +21,7 @@ mod encoding;
 mod envelope;
 mod json;
 mod key;
+mod legacy_pem;
 mod oms;
 pub mod predicate;
 mod rekor;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::bundle::{Bundle, VerificationMaterial};
 use crate::envelope::{Envelope, IN_TOTO_PAYLOAD_TYPE, pae};
 use crate::key::{Curve, KeyError, PublicKey};
+use crate::legacy_pem;
 
 /// Something that can sign with one key. The key may be in a file, in an HSM or in a KMS.
 pub trait Signer {
@@ -73,17 +74,24 @@ const PLAIN: &str = "PRIVATE KEY";
 const SEC1: &str = "EC PRIVATE KEY";
 
 impl KeyFile {
-    /// Whether the PEM text holds an encrypted PKCS#8 key, so that a passphrase must be asked for.
+    /// Whether the PEM text holds an encrypted key, so that a passphrase must be asked for.
     pub fn is_encrypted(pem: &str) -> bool {
-        pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || legacy_pem::is_encrypted(pem)
     }
 
-    /// Reads a private key: encrypted PKCS#8 (RFC 5958, PBES2), PKCS#8, or SEC 1 (RFC 5915).
+    /// Reads a private key: encrypted PKCS#8 (RFC 5958, PBES2), PKCS#8, or SEC 1 (RFC 5915), this one
+    /// also as OpenSSL used to encrypt it (AES).
     ///
     /// # Errors
     /// [`KeyError`]; [`KeyError::WrongPassphrase`] when decryption fails.
     pub fn from_pem(pem: &str, passphrase: Option<&[u8]>) -> Result<Self, KeyError> {
         let pem = Zeroizing::new(pem.trim_ascii().replace("\r\n", "\n") + "\n");
+        if legacy_pem::is_encrypted(&pem) {
+            let passphrase = passphrase.ok_or(KeyError::PassphraseRequired)?;
+            let der = legacy_pem::decrypt(&pem, passphrase)?;
+            // Whatever a wrong passphrase leaves may look padded by chance.
+            return Self::from_der(&der, false).map_err(|_| KeyError::WrongPassphrase);
+        }
         let (label, document) = SecretDocument::from_pem(&pem).map_err(|_| KeyError::NotPem)?;
         match label {
             ENCRYPTED => {

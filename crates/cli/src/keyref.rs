@@ -138,6 +138,9 @@ fn key_error(path: &Path, error: &KeyError) -> CliError {
     let hint = match error {
         KeyError::WrongPassphrase => "try the passphrase again, or check --passphrase-file",
         KeyError::PassphraseRequired => "give --passphrase-file FILE",
+        KeyError::UnsupportedEncryption { .. } => {
+            "encrypt it anew: `openssl pkcs8 -topk8 -in KEY -out NEW`"
+        }
         KeyError::UnsupportedAlgorithm => "make one with `sealwright key generate`",
         KeyError::WrongLabel { .. } => {
             "public keys verify, private keys sign: check which is meant"

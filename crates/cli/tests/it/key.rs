@@ -228,3 +228,28 @@ fn references_to_other_keepers_are_not_taken_for_files() {
     let ran = home.run("key public file:~/k.key");
     assert!(ran.stderr.contains("hint: the shell expands ~ only at the start of a word"));
 }
+
+/// Keys as OpenSSL writes and wrote them.
+#[test]
+fn keys_encrypted_in_the_old_way_sign_too() {
+    let home = Home::new();
+    home.model("model");
+    home.write("pass", "secret\n");
+    home.write("wrong", "other\n");
+    for (curve, cipher) in
+        [("prime256v1", "-aes256"), ("secp384r1", "-aes128"), ("secp521r1", "-aes192")]
+    {
+        home.tool("openssl", &["ecparam", "-name", curve, "-genkey", "-noout", "-out", "plain"]);
+        let encrypt = ["ec", "-in", "plain", cipher, "-passout", "pass:secret", "-out", "old.key"];
+        home.tool("openssl", &encrypt);
+        assert!(home.read("old.key").starts_with(b"-----BEGIN EC PRIVATE KEY-----\nProc-Type"));
+        home.tool("openssl", &["ec", "-in", "plain", "-pubout", "-out", "old.pub"]);
+        home.must("sign model --key old.key --passphrase-file pass");
+        home.must("verify model --bundle model.sig --key old.pub");
+        home.run("sign model --key old.key --passphrase-file wrong").failed(2, "wrong passphrase");
+    }
+    home.run("sign model --key old.key").failed(2, "needs a passphrase");
+    let des = ["ec", "-in", "plain", "-des3", "-passout", "pass:secret", "-out", "des.key"];
+    home.tool("openssl", &des);
+    home.run("sign model --key des.key --passphrase-file pass").failed(2, "DES-EDE3-CBC");
+}
