@@ -109,6 +109,17 @@ impl Home {
         command
     }
 
+    /// The same, and signals end it also where whoever runs the tests ignores some, as `nohup` does.
+    pub(crate) fn command_with_signals(
+        &self,
+        words: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Command {
+        let mut command = Command::new("env");
+        command.args(["--default-signal", SEALWRIGHT]).args(words);
+        self.settle(&mut command);
+        command
+    }
+
     /// Another program in this directory, which must succeed; gives its standard output.
     pub(crate) fn tool(&self, program: &str, args: &[&str]) -> Vec<u8> {
         let output = self.tool_output(program, args);

@@ -93,7 +93,7 @@ fn a_huge_model_shows_its_progress_on_a_terminal_and_can_be_stopped() {
     let before = home.list("");
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let line = "sign model --key keys/trainer.key";
-        let (mut child, mut ours) = start(&mut home.command(line.split(' ')));
+        let (mut child, mut ours) = start(&mut home.command_with_signals(line.split(' ')));
         let mut seen = String::new();
         while !(seen.contains("hashing") && seen.contains(" of 64.00 GiB, ")) {
             let mut bytes = [0; 4096];
