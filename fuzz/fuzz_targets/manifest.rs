@@ -21,6 +21,7 @@ fuzz_target!(|data: (Vec<File>, u8)| {
                     name: name.clone(),
                     size: *size,
                     fsverity: Sha256::from_bytes(*digest),
+                    chunks: None,
                 })
                 .collect(),
         )
@@ -44,6 +45,7 @@ fuzz_target!(|data: (Vec<File>, u8)| {
         size: file.size,
         sha256: file.fsverity,
         fsverity: file.fsverity,
+        chunks: None,
     };
     let manifest = Manifest::new(model.files().iter().map(entry).collect()).unwrap();
     assert_eq!(manifest.canonical(), text);
@@ -67,6 +69,7 @@ fn parse(text: &str) -> Option<Vec<FileIdentity>> {
             name: name.to_owned(),
             size: size.parse().ok()?,
             fsverity: Sha256::parse(digest).ok()?,
+            chunks: None,
         });
     }
     (files.len().to_string() == count).then_some(files)
