@@ -65,6 +65,12 @@ impl ModelArgs {
         Some(inside.strip_prefix(root).ok()?.to_str()?.to_owned())
     }
 
+    /// The base name of a model that is one file.
+    pub(crate) fn single_file(&self) -> Option<String> {
+        let path = &self.path;
+        path.is_file().then(|| path.file_name()?.to_str().map(str::to_owned))?
+    }
+
     /// Whether `file` is the model itself, one file.
     pub(crate) fn is_at(&self, file: &Path) -> bool {
         matches!((self.path.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b)

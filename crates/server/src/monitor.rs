@@ -7,7 +7,7 @@ mod interests;
 
 use std::fmt;
 
-use sealwright_tlog::tile::{FULL_WIDTH, MAX_ENTRY_LEN, encode_entry_bundle, parse_entry_bundle};
+use sealwright_tlog::tile::{FULL_WIDTH, MAX_ENTRY_LEN, parse_entry_bundle};
 use sealwright_tlog::{
     Checkpoint, CheckpointError, ConsistencyProof, Frontier, ProofError, ProveError, Tile,
     TileHashes, TileKind, TileReadError, TileSource, VerifiedCheckpoint, VerifierKey, leaf_hash,
@@ -212,14 +212,10 @@ impl View<'_> {
             Err(error) if tile.width() < FULL_WIDTH && is_absent(&error) => error,
             other => return other.map_err(|error| self.not_served(tile, kind, error)),
         };
-        let full = match tile.kind() {
-            TileKind::Hashes { level } => Tile::hashes(level, tile.index(), FULL_WIDTH),
-            TileKind::Entries => Tile::entries(tile.index(), FULL_WIDTH),
-        };
-        let Some(Ok(content)) = full.map(|full| self.get(&full)) else {
+        let Ok(content) = self.get(&tile.full()) else {
             return Err(self.not_served(tile, kind, missing));
         };
-        cut(&content, tile)
+        tile.cut(&content)
             .ok_or_else(|| self.alarm(kind, format!("the full tile of {tile} is malformed")))
     }
 
@@ -284,16 +280,4 @@ fn not_signed(error: &CheckpointError, note: &[u8]) -> LookError {
 
 fn is_absent(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { status: 404 | 410, .. })
-}
-
-/// The first hashes or entries of a full tile.
-fn cut(full: &[u8], tile: &Tile) -> Option<Vec<u8>> {
-    let width = usize::from(tile.width());
-    match tile.kind() {
-        TileKind::Hashes { .. } => full.get(..width * 32).map(<[u8]>::to_vec),
-        TileKind::Entries => {
-            let entries = parse_entry_bundle(full, FULL_WIDTH).ok()?;
-            encode_entry_bundle(entries.get(..width)?).ok()
-        }
-    }
 }

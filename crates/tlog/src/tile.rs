@@ -123,6 +123,25 @@ impl Tile {
             .ok_or_else(|| TilePathError { path: path.chars().take(100).collect() })
     }
 
+    /// The full tile of which this one is the beginning; itself if it is full.
+    #[must_use]
+    pub fn full(&self) -> Self {
+        Self { width: FULL_WIDTH, ..*self }
+    }
+
+    /// This tile's content out of that of the full tile: the first hashes or entries of it. `None` if
+    /// `full` is not as long as a full tile, or not an entry bundle.
+    pub fn cut(&self, full: &[u8]) -> Option<Vec<u8>> {
+        let width = usize::from(self.width);
+        match self.kind {
+            TileKind::Hashes { .. } => full.get(..width * 32).map(<[u8]>::to_vec),
+            TileKind::Entries => {
+                let entries = parse_entry_bundle(full, FULL_WIDTH).ok()?;
+                encode_entry_bundle(entries.get(..width)?).ok()
+            }
+        }
+    }
+
     /// The content of a hash tile, `width × 32` bytes; `None` for an entry bundle.
     pub fn hash_data<R: HashReader + ?Sized>(
         &self,

@@ -45,11 +45,6 @@ const ISSUED_YEARS: u64 = 9;
 pub(crate) struct Authorities {
     pub(crate) ca: CertificateAuthority,
     pub(crate) tsa: TimestampAuthority,
-    /// DER, for the trusted root.
-    ca_chain: Vec<Vec<u8>>,
-    tsa_chain: Vec<Vec<u8>>,
-    /// DER SubjectPublicKeyInfo of the key for certificate timestamps.
-    ct_key: Vec<u8>,
     valid_from: Timestamp,
 }
 
@@ -171,13 +166,12 @@ pub(super) fn open(data_dir: &Path) -> Result<Option<Authorities>, StartError> {
     let (ca_key, tsa_key, ct_key) =
         (key(&dir, "ca-key.pem")?, key(&dir, "tsa-key.pem")?, key(&dir, "ct-key.pem")?);
     let (ca_chain, tsa_chain) = (chain(&dir, "ca.pem")?, chain(&dir, "tsa.pem")?);
-    let ct_spki = ct_key.public_key().spki();
     let unfit = |file: &str| StartError::Authority { path: dir.join(file) };
     let tsa = TimestampAuthority::new(tsa_key, &tsa_chain).map_err(|_| unfit("tsa.pem"))?;
     let valid_from = certificate_valid_from(ca_chain.first().map_or(&[], Vec::as_slice))
         .map_err(|_| unfit("ca.pem"))?;
     let ca = CertificateAuthority::new(ca_key, &ca_chain, ct_key).map_err(|_| unfit("ca.pem"))?;
-    Ok(Some(Authorities { ca, tsa, ca_chain, tsa_chain, ct_key: ct_spki, valid_from }))
+    Ok(Some(Authorities { ca, tsa, valid_from }))
 }
 
 type SharedSigner = Arc<dyn Signer + Send + Sync>;
@@ -205,30 +199,34 @@ impl Authorities {
     /// Adds them to a `trusted_root.json` that has none, as parts of the service at `base_url`.
     pub(super) fn add_to(&self, trusted_root: &mut Value, base_url: &str) {
         let valid_for = json!({"start": self.valid_from});
-        let certificates = |chain: &[Vec<u8>]| -> Value {
-            chain.iter().map(|der| json!({"rawBytes": base64(der)})).collect()
-        };
-        let authority = |name: &str, uri: String, chain: &[Vec<u8>]| {
+        let certificate = |der: &[u8]| json!({"rawBytes": base64(der)});
+        let authority = |name: &str, uri: String, certificates: Value| {
             json!([{
                 "subject": {"organization": "Sealwright", "commonName": name},
                 "uri": uri,
-                "certChain": {"certificates": certificates(chain)},
+                "certChain": {"certificates": certificates},
                 "validFor": valid_for,
             }])
         };
-        trusted_root["certificateAuthorities"] =
-            authority("certificate authority", base_url.to_owned(), &self.ca_chain);
-        trusted_root["timestampAuthorities"] =
-            authority("timestamp authority", timestamp_url(base_url), &self.tsa_chain);
+        trusted_root["certificateAuthorities"] = authority(
+            "certificate authority",
+            base_url.to_owned(),
+            self.ca.chain().map(certificate).collect(),
+        );
+        trusted_root["timestampAuthorities"] = authority(
+            "timestamp authority",
+            timestamp_url(base_url),
+            self.tsa.chain().map(certificate).collect(),
+        );
         trusted_root["ctlogs"] = json!([{
             "baseUrl": format!("{base_url}/ct"),
             "hashAlgorithm": "SHA2_256",
             "publicKey": {
-                "rawBytes": base64(&self.ct_key),
+                "rawBytes": base64(&self.ca.log_key().spki()),
                 "keyDetails": "PKIX_ECDSA_P256_SHA_256",
                 "validFor": valid_for,
             },
-            "logId": {"keyId": base64(sealwright_manifest::Sha256::of(&self.ct_key).as_bytes())},
+            "logId": {"keyId": base64(&self.ca.log_id())},
         }]);
     }
 }

@@ -12,8 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use sealwright_store::Store;
-use sealwright_tlog::tile::{FULL_WIDTH, encode_entry_bundle, parse_entry_bundle};
-use sealwright_tlog::{Tile, TileKind};
+use sealwright_tlog::Tile;
 
 use super::sequencer::MAX_CHECKPOINT_AGE_S;
 use crate::error::ApiError;
@@ -115,25 +114,12 @@ fn tile_content(store: &Store, tile: &Tile) -> Result<Option<Vec<u8>>, ApiError>
     if let Some(content) = store.tile(tile)? {
         return Ok(Some(content));
     }
-    let full = match tile.kind() {
-        TileKind::Hashes { level } => Tile::hashes(level, tile.index(), FULL_WIDTH),
-        TileKind::Entries => Tile::entries(tile.index(), FULL_WIDTH),
-    };
-    let Some(full) = full.filter(|full| full != tile) else { return Ok(None) };
+    let full = tile.full();
+    if full == *tile {
+        return Ok(None);
+    }
     let Some(content) = store.tile(&full)? else { return Ok(None) };
-    cut(&content, tile)
+    tile.cut(&content)
         .map(Some)
         .ok_or(ApiError::Internal { what: "a full tile is not as long as it should be" })
-}
-
-/// The first entries of a full tile.
-fn cut(full: &[u8], tile: &Tile) -> Option<Vec<u8>> {
-    let width = usize::from(tile.width());
-    match tile.kind() {
-        TileKind::Hashes { .. } => full.get(..width * 32).map(<[u8]>::to_vec),
-        TileKind::Entries => {
-            let entries = parse_entry_bundle(full, FULL_WIDTH).ok()?;
-            encode_entry_bundle(entries.get(..width)?).ok()
-        }
-    }
 }

@@ -95,14 +95,14 @@ impl Earlier {
         manifest: &Manifest,
     ) -> Result<(), CliError> {
         let path = &model.path;
-        let single = path.is_file().then(|| path.file_name()?.to_str()).flatten();
+        let single = model.single_file();
         let differences = match self.oms.hashing() {
             OmsHashing::Identity { .. } | OmsHashing::Manifest => {
-                self.oms.compare(manifest, single)
+                self.oms.compare(manifest, single.as_deref())
             }
             OmsHashing::Resources { serialization, limit } => {
                 let resources = model::hash_resources(path, options, serialization, limit)?;
-                self.oms.compare_resources(&resources, single)
+                self.oms.compare_resources(&resources, single.as_deref())
             }
         };
         if differences.is_empty() { Ok(()) } else { Err(self.other_model(options, &differences)) }

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use sealwright_attest::{OmsHashing, OmsPredicate, predicate};
 use sealwright_manifest::{
-    Difference, GIT_PATHS, HashAlgorithm, Identity, MAX_FILES, ManifestError, Resources,
-    Serialization, Sha256, WalkOptions,
+    Difference, GIT_PATHS, Identity, MAX_FILES, ManifestError, Resources, Sha256, WalkOptions,
 };
 
 use crate::commands::verify::Args;
@@ -82,7 +81,7 @@ fn compare_oms(
     let mut options = args.model.options(ignored).map_err(Failure::Usage)?;
     options.symlinks = signed_options.symlinks;
     options.ignore_git_paths = !args.no_ignore_git_paths;
-    let single = single_file(args);
+    let single = args.model.single_file();
     let path = &args.model.path;
     let (identity, found, unlisted) = match oms.hashing() {
         OmsHashing::Identity { chunk_size } => {
@@ -91,9 +90,7 @@ fn compare_oms(
             (Some(identity), differences, Vec::new())
         }
         OmsHashing::Manifest if !hashes.identity_wanted => {
-            let serialization =
-                Serialization { algorithm: HashAlgorithm::Sha256, shard_size: None };
-            let resources = hashes.resources(path, &options, serialization, MAX_FILES)?;
+            let resources = hashes.resources(path, &options, oms.serialization(), MAX_FILES)?;
             let differences = oms.compare_resources(&resources, single.as_deref());
             (None, differences, Vec::new())
         }
@@ -198,12 +195,6 @@ fn ignored_things(args: &Args, bundle: &Path, options: &WalkOptions) -> Vec<Stri
     };
     let there: BTreeSet<String> = paths.filter(is_there).map(str::to_owned).collect();
     there.into_iter().collect()
-}
-
-/// The base name of a model that is one file.
-fn single_file(args: &Args) -> Option<String> {
-    let path = &args.model.path;
-    path.is_file().then(|| path.file_name()?.to_str().map(str::to_owned))?
 }
 
 /// A link, FIFO or odd name was never signed: the model is not the signed one, nor is an empty

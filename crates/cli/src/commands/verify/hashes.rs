@@ -17,10 +17,13 @@ pub(super) struct Hashes {
     /// Whether the model digest is wanted also where the signature does not need it: the plain digests
     /// of other tools' signatures alone take half the time.
     pub(super) identity_wanted: bool,
-    identities: Vec<((Walked, Option<ChunkSize>), Identity)>,
-    manifests: Vec<(Walked, Manifest)>,
-    resources: Vec<((Walked, Serialization, usize), Resources)>,
+    identities: Known<(Walked, Option<ChunkSize>), Identity>,
+    manifests: Known<Walked, Manifest>,
+    resources: Known<(Walked, Serialization, usize), Resources>,
 }
+
+/// Results by what they were asked for with.
+struct Known<K, V>(Vec<(K, V)>);
 
 /// Walks with the same of it find the same files.
 #[derive(PartialEq, Eq)]
@@ -44,12 +47,7 @@ impl Hashes {
         chunk_size: Option<ChunkSize>,
     ) -> Result<Identity, ManifestError> {
         let key = (Walked::of(options), chunk_size);
-        if let Some((_, identity)) = self.identities.iter().find(|(known, _)| *known == key) {
-            return Ok(identity.clone());
-        }
-        let identity = model::identify(path, options, None, chunk_size)?.value;
-        self.identities.push((key, identity.clone()));
-        Ok(identity)
+        self.identities.get(key, || Ok(model::identify(path, options, None, chunk_size)?.value))
     }
 
     /// [`model::hash`], once for each way to walk the model.
@@ -58,13 +56,7 @@ impl Hashes {
         path: &Path,
         options: &WalkOptions,
     ) -> Result<Manifest, ManifestError> {
-        let key = Walked::of(options);
-        if let Some((_, manifest)) = self.manifests.iter().find(|(known, _)| *known == key) {
-            return Ok(manifest.clone());
-        }
-        let manifest = model::hash(path, options, None)?.value;
-        self.manifests.push((key, manifest.clone()));
-        Ok(manifest)
+        self.manifests.get(Walked::of(options), || Ok(model::hash(path, options, None)?.value))
     }
 
     /// [`model::hash_resources`], once for each way to walk and hash the model.
@@ -76,12 +68,28 @@ impl Hashes {
         limit: usize,
     ) -> Result<Resources, ManifestError> {
         let key = (Walked::of(options), serialization, limit);
-        if let Some((_, resources)) = self.resources.iter().find(|(known, _)| *known == key) {
-            return Ok(resources.clone());
+        self.resources.get(key, || model::hash_resources(path, options, serialization, limit))
+    }
+}
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: PartialEq, V: Clone> Known<K, V> {
+    fn get(
+        &mut self,
+        key: K,
+        make: impl FnOnce() -> Result<V, ManifestError>,
+    ) -> Result<V, ManifestError> {
+        if let Some((_, value)) = self.0.iter().find(|(known, _)| *known == key) {
+            return Ok(value.clone());
         }
-        let resources = model::hash_resources(path, options, serialization, limit)?;
-        self.resources.push((key, resources.clone()));
-        Ok(resources)
+        let value = make()?;
+        self.0.push((key, value.clone()));
+        Ok(value)
     }
 }
 
