@@ -222,9 +222,7 @@ fn check_digest(digest: &str) -> Result<(), ApiError> {
 /// Only `application/json` is taken: a web page cannot send that to a service on somebody's own
 /// machine without asking the service first.
 pub(super) fn declared_length(headers: &HeaderMap, limit: usize) -> Result<usize, ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+    if !is_of_type(headers, "application/json") {
         return Err(ApiError::ContentType);
     }
     let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(limit) };
@@ -240,4 +238,11 @@ pub(super) async fn read_body(request: Request, limit: usize) -> Result<Bytes, A
             .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if is_too_large { ApiError::TooLarge { limit } } else { ApiError::BodyIncomplete }
     })
+}
+
+/// Whether the body is declared as of this media type, whatever its parameters.
+pub(super) fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
 }

@@ -11,7 +11,7 @@ use sealwright_authority::{
     MAX_DER_REQUEST_SIZE, MAX_JSON_REQUEST_SIZE, TimestampRequest, certificate_pem,
 };
 
-use super::bundles::read_body;
+use super::bundles::{is_of_type, read_body};
 use crate::error::ApiError;
 use crate::state::{State, now};
 
@@ -52,11 +52,7 @@ pub(super) async fn certificate_chain(
 }
 
 fn is_json(headers: &HeaderMap) -> Result<bool, ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-    match essence {
-        Some(essence) if essence.eq_ignore_ascii_case("application/timestamp-query") => Ok(false),
-        Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(true),
-        _ => Err(ApiError::TimestampContentType),
-    }
+    let is_json = is_of_type(headers, "application/json");
+    let is_known = is_json || is_of_type(headers, "application/timestamp-query");
+    is_known.then_some(is_json).ok_or(ApiError::TimestampContentType)
 }
