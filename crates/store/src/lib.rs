@@ -41,12 +41,15 @@
 //! would sign a second history. [`Store::open`] refuses it.
 
 mod check;
-mod db;
+mod database;
 mod error;
 mod files;
 mod hook;
+mod objects;
 mod records;
 mod schema;
+mod sequence;
+mod sqlite;
 mod statements;
 mod store;
 
