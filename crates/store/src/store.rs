@@ -17,13 +17,13 @@ use crate::objects::{Objects, Version};
 use crate::sqlite::Sqlite;
 use crate::statements::StatementRecord;
 
-const DATABASE: &str = "log.db";
+pub(crate) const DATABASE: &str = "log.db";
 
 /// Names the place where the log went on, if it did.
 pub(crate) const MOVED: &str = "moved-to";
 
 /// Tiles that are written together.
-const TILES: usize = 8;
+pub(crate) const TILES: usize = 8;
 
 /// One log and the statements in it.
 ///
@@ -142,12 +142,12 @@ impl Store {
                 given: origin.to_owned(),
             });
         }
-        if how == Opening::Look {
-            return Self::read(db, objects, key).map(|(store, _)| store);
-        }
+        // Others may append. Where this fails, the connection is gone, and the lease with it.
         db.begin_lease()?;
-        let opened = Self::serve(db, objects, key, how, now);
-        // Where it failed, the connection is gone, and the lease with it.
+        let opened = match how {
+            Opening::Look => Self::read(db, objects, key).map(|(store, _)| store),
+            Opening::Serve { may_start } => Self::serve(db, objects, key, may_start, now),
+        };
         opened.inspect(|store| store.db.end_lease())
     }
 
@@ -155,11 +155,11 @@ impl Store {
         db: Box<dyn Database>,
         objects: Box<dyn Objects>,
         key: &LogKey,
-        how: Opening,
+        may_start: bool,
         now: u64,
     ) -> Result<Self, StoreError> {
         if db.log_row()?.is_none() {
-            if how != (Opening::Serve { may_start: true }) {
+            if !may_start {
                 return Err(StoreError::NoLog);
             }
             refuse_published(&*objects, key)?;
@@ -309,7 +309,8 @@ impl Store {
         let tiles = tiles_for_growth(published_size, size_of(&self.head));
         self.write_tiles(&tiles)?;
         self.hook.at(Step::TilesPublished)?;
-        self.objects.replace_checkpoint(self.head.note(), self.version.as_ref())?;
+        let replaced = self.objects.replace_checkpoint(self.head.note(), self.version.as_ref())?;
+        self.version = Some(replaced);
         self.hook.at(Step::CheckpointReplaced)?;
         self.db.set_published(self.head.note())?;
         self.published = self.head.clone();

@@ -11,5 +11,7 @@ mod killed;
 mod migrate;
 mod open;
 mod read;
+#[cfg(feature = "scale-out")]
+mod shared;
 mod statements;
 mod unwritable;

@@ -1,0 +1,7 @@
+//! A log that several front ends share, over a real PostgreSQL and a stand-in for S3.
+
+mod append;
+mod faults;
+mod leave;
+mod proxy;
+mod stage;
