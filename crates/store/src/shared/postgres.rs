@@ -15,6 +15,9 @@ use crate::database::{CheckpointRow, Database, EntryRow, LogRow, StatementRow, f
 use crate::error::{Corruption, StoreError};
 use crate::statements::{Filter, Payload, StatementRecord, StoredStatement};
 
+/// What a statement is found by, of one kind.
+type List = fn(&StatementRecord) -> &[String];
+
 type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// A database that is reached over one connection.
@@ -269,7 +272,7 @@ impl Database for Postgres {
                 &erased,
             ],
         )?;
-        let lists: [(&str, fn(&StatementRecord) -> &[String]); 2] = [
+        let lists: [(&str, List); 2] = [
             (
                 "INSERT INTO subjects (sha256, idx)
                  SELECT * FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING",
