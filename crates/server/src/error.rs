@@ -252,6 +252,19 @@ fn store_row(error: &StoreError) -> Row {
             "CLOCK_BEHIND",
             "the service's clock was set back; it cannot sign before the time it signed last",
         ),
+        StoreError::Unreachable { .. } | StoreError::LeaseLost | StoreError::LeaseBusy => {
+            unavailable(
+                "STORE_UNREACHABLE",
+                "the store does not answer; what was submitted may be logged, and may be submitted again",
+            )
+        }
+        StoreError::RolledBack { .. } => unavailable(
+            "STORE_BEHIND",
+            "the store is behind what it has published; nothing is added to it",
+        ),
+        StoreError::TextTooLong { .. } | StoreError::MalformedDigest { .. } => {
+            Row(Http::BAD_REQUEST, Code::InvalidArgument, "ENTRY", None)
+        }
         StoreError::NoSuchSize { .. } => Row(
             Http::BAD_REQUEST,
             Code::OutOfRange,

@@ -27,12 +27,12 @@ const WAITING_PLACES: usize = 16;
 
 /// A clock that was set back by up to this many seconds stands still instead: time servers correct
 /// by so much, and the log may not sign an earlier time than its last.
-const MAX_STEP_BACK_S: u64 = 5;
+pub(crate) const MAX_STEP_BACK_S: u64 = 5;
 
 /// Shared by all handlers.
 pub(crate) struct State {
     /// Locked for short reads by handlers, always off the async threads; for appending by the
-    /// sequencer alone.
+    /// sequencer alone. Where several front ends share the log, the sequencer has one of its own.
     pub(crate) store: Arc<Mutex<Store>>,
     /// The only way to append.
     pub(crate) sequencer: Sequencer,
@@ -144,11 +144,13 @@ impl State {
     }
 }
 
-/// The store, for a short time.
+/// The store, for a short time. It has whatever any front end has acknowledged by now.
 pub(crate) fn lock(store: &Mutex<Store>) -> Result<MutexGuard<'_, Store>, ApiError> {
-    store
+    let mut store = store
         .lock()
-        .map_err(|_| ApiError::Internal { what: "a thread panicked while it held the store" })
+        .map_err(|_| ApiError::Internal { what: "a thread panicked while it held the store" })?;
+    store.follow()?;
+    Ok(store)
 }
 
 async fn blocking<T: Send + 'static>(

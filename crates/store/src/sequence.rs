@@ -216,6 +216,16 @@ impl<'a> Plan<'a> {
     }
 }
 
+impl NewEntry {
+    /// Whether the store takes it. One that it does not take would fail the whole batch.
+    ///
+    /// # Errors
+    /// [`StoreError::EntryTooLong`], [`StoreError::MalformedDigest`], [`StoreError::TextTooLong`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        check_entries(std::slice::from_ref(self))
+    }
+}
+
 fn check_entries(entries: &[NewEntry]) -> Result<(), StoreError> {
     for (position, entry) in entries.iter().enumerate() {
         let len = entry.body.len();

@@ -10,7 +10,11 @@ use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+use storage::StorageArgs;
+
 mod check;
+mod migrate;
+mod storage;
 mod trust;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
@@ -33,6 +37,8 @@ enum Command {
     Init(InitArgs),
     /// Write what clients need to know of the instance.
     Trust(trust::Args),
+    /// Move the log of a stopped instance to PostgreSQL and a bucket.
+    Migrate(migrate::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
 }
@@ -49,6 +55,8 @@ struct InstanceArgs {
     /// Directory for the log's state and its key; created on the first start.
     #[arg(long, value_name = "DIR", default_value = "sealwright-data")]
     data: PathBuf,
+    #[command(flatten)]
+    storage: StorageArgs,
     /// Address to listen on; port 0 lets the system choose.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:3003")]
     listen: SocketAddr,
@@ -91,12 +99,13 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         None => serve(&args.serve, ui),
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
+        Some(Command::Migrate(args)) => migrate::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
     }
 }
 
 fn init(args: &InitArgs, ui: &Ui) -> Result<ExitCode, CliError> {
-    let made = service::init(&args.instance.config())?;
+    let made = service::init(&args.instance.config()?)?;
     let data = &args.instance.data;
     let value = json!({
         "ok": true,
@@ -135,14 +144,15 @@ fn say_what_was_made(made: &Initialised, instance: &InstanceArgs, ui: &Ui) {
 }
 
 impl InstanceArgs {
-    fn config(&self) -> Config {
+    fn config(&self) -> Result<Config, CliError> {
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
-        Config {
+        Ok(Config {
             listen: self.listen,
             origin: self.origin.clone(),
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            shared: self.storage.place()?,
             ..Config::new(&self.data)
-        }
+        })
     }
 }
 
@@ -155,12 +165,13 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         witnesses: args.witnesses.clone(),
         writers: args.writers.clone(),
         init: args.init,
-        ..instance.config()
+        ..instance.config()?
     };
     if !args.init && !service::has_keys(&instance.data) && !instance.data.is_file() {
         return Err(StartError::NotInitialised { dir: instance.data.clone() }.into());
     }
     let running = service::start(&config)?;
+    instance.storage.say_what_is_insecure(ui);
     say_what_was_made(running.initialised(), instance, ui);
     let signals = running.catch_signals().map_err(|error| daemon::no_signals(&error))?;
     if args.insecure_plain_http {
@@ -196,6 +207,8 @@ impl From<StartError> for CliError {
             | StartError::Origin { .. }
             | StartError::Tls(_)
             | StartError::NotInitialised { .. }
+            | StartError::Moved { .. }
+            | StartError::NotBuilt
             | StartError::OriginTooLong { .. }
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }

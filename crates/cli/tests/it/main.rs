@@ -32,8 +32,13 @@ mod pki;
 mod policy;
 mod server;
 mod service;
+#[cfg(feature = "scale-out")]
+mod shared_log;
 mod sign;
 mod signatures;
+#[cfg(feature = "scale-out")]
+#[path = "../../../store/tests/it/shared/stage.rs"]
+mod stage;
 mod stock;
 mod team;
 mod terminal;

@@ -3,13 +3,11 @@
 
 use std::path::Path;
 
-use sealwright_attest::{Bundle, PublicKey, TrustedRoot, check_signature, hashedrekord_body};
-use sealwright_store::{CheckReport, Filter, Payload, Store, StoreError};
+use sealwright_attest::{Bundle, PublicKey, check_signature, hashedrekord_body};
+use sealwright_store::{CheckReport, Filter, Payload, Place, Store, StoreError};
 
-use super::data::{self, TRUSTED_ROOT_FILE};
 use super::trust::has_keys;
-use super::{Config, StartError};
-use crate::state::now;
+use super::{StartError, data};
 
 /// What [`check`] looked at, and what does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,21 +23,16 @@ pub struct InstanceReport {
     pub problems: Vec<String>,
 }
 
-/// Checks everything in a data directory. Nothing else may use it meanwhile.
+/// Checks everything in a data directory, which nothing else may use meanwhile, or in the log that is
+/// `shared`, which others may.
 ///
 /// # Errors
 /// [`StartError`], also for a store that contradicts itself so that it cannot be opened.
-pub fn check(data_dir: &Path) -> Result<InstanceReport, StartError> {
+pub fn check(data_dir: &Path, shared: Option<&Place>) -> Result<InstanceReport, StartError> {
     if !has_keys(data_dir) {
         return Err(StartError::NotInitialised { dir: data_dir.to_owned() });
     }
-    let path = data_dir.join(TRUSTED_ROOT_FILE);
-    let bad = || StartError::TrustedRoot { path: path.clone() };
-    let text = std::fs::read(&path).map_err(|error| StartError::file(&path, error))?;
-    let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
-    let origin = root.logs().first().ok_or_else(bad)?.key.name().to_owned();
-    let config = Config { origin, ..Config::new(data_dir) };
-    let store = data::open_as_it_is(&config, now())?;
+    let store = data::open_stopped(data_dir, shared)?;
     let unreadable = |error| StartError::store(data_dir, error);
     let report = store.check().map_err(unreadable)?;
     let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use sealwright_store::Place;
+
 /// How the attestation service runs. Every field but the directory has a default that lets one try
 /// it; unknown fields are refused when it is read from a file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -13,6 +15,11 @@ pub struct Config {
     /// Where the log's state and its key are. Created with mode 0700 if it is not there. One
     /// service at a time may use it.
     pub data_dir: PathBuf,
+
+    /// Where the log is, if several front ends share it: database and bucket. Each front end has a data
+    /// directory of its own then, with the same keys. Without it the log is in the data directory.
+    #[serde(skip)]
+    pub shared: Option<Place>,
 
     /// Address and port to listen on; 127.0.0.1:3003 by default. Port 0 lets the system choose.
     /// An address that other machines reach needs [`Config::tls`].
@@ -70,6 +77,7 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            shared: None,
             listen: Self::default_listen(),
             origin: Self::default_origin(),
             tls: None,

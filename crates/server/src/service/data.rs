@@ -17,13 +17,13 @@ use pkcs8::{LineEnding, SecretDocument};
 use serde_json::Value;
 
 use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
-use sealwright_store::{Store, StoreError};
+use sealwright_store::{Place, Store, StoreError};
 use sealwright_tlog::LogKey;
 
 use super::StartError;
 use super::authorities::{self, Authorities};
 use super::config::Config;
-use crate::state::signing_time;
+use crate::state::{MAX_STEP_BACK_S, now, signing_time};
 
 pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
 pub(super) const TRUSTED_ROOT_FILE: &str = "trusted_root.json";
@@ -37,6 +37,8 @@ const PEM_LABEL: &str = "PRIVATE KEY";
 /// An open data directory.
 pub(super) struct Data {
     pub(super) store: Store,
+    /// Another one over the same log, for reading; where one process holds the log there is none.
+    pub(super) reader: Option<Store>,
     pub(super) log_id: [u8; 32],
     pub(super) trusted_root_json: String,
     /// Whether this start made the log's key.
@@ -48,23 +50,53 @@ pub(super) struct Data {
 pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     let dir = config.data_dir.as_path();
     create_dir(dir)?;
-    let (key, log_key_created) = log_key(dir, &config.origin)?;
-    let store = open_store(dir, &key, now)?;
+    let (key, log_key_created) = log_key(config)?;
+    let (store, reader) = match &config.shared {
+        None => (open_store(dir, &key, now)?, None),
+        Some(place) => {
+            // A log that has promised something must not begin anew under the same key.
+            let may_start = !dir.join(TRUSTED_ROOT_FILE).exists();
+            let store = open_shared(config, place, &key, may_start, now)?;
+            (store, Some(open_shared(config, place, &key, false, now)?))
+        }
+    };
     let authorities = authorities::open(dir)?;
     let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref())?;
     let log_id = key.verifier().log_id();
-    Ok(Data { store, log_id, trusted_root_json, log_key_created, authorities })
+    Ok(Data { store, reader, log_id, trusted_root_json, log_key_created, authorities })
 }
 
 /// Opens the store of an instance that is there, and makes nothing: neither a log nor files of it that
 /// are missing.
 pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartError> {
     let dir = config.data_dir.as_path();
-    let key_path = dir.join(LOG_KEY_FILE);
-    let key = read_log_key(&key_path, &config.origin)?
-        .ok_or(StartError::LogKeyMissing { path: key_path })?;
-    let opened = Store::open_as_it_is(dir, &config.origin, &key, now);
+    let key = present_log_key(config)?;
+    let opened = match &config.shared {
+        None => Store::open_as_it_is(dir, &config.origin, &key, now),
+        Some(place) => Store::open_shared_as_it_is(place, &key, now),
+    };
     opened.map_err(|error| StartError::store(dir, error))
+}
+
+/// The same by the name that the instance's own trusted root gives its log.
+pub(super) fn open_stopped(data_dir: &Path, shared: Option<&Place>) -> Result<Store, StartError> {
+    let origin = log_name(data_dir)?;
+    open_as_it_is(&Config { origin, shared: shared.cloned(), ..Config::new(data_dir) }, now())
+}
+
+/// The name of an instance's log, by its own trusted root.
+pub(super) fn log_name(data_dir: &Path) -> Result<String, StartError> {
+    let path = data_dir.join(TRUSTED_ROOT_FILE);
+    let bad = || StartError::TrustedRoot { path: path.clone() };
+    let text = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
+    let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
+    Ok(root.logs().first().ok_or_else(bad)?.key.name().to_owned())
+}
+
+/// The log's key, which has to be there.
+pub(super) fn present_log_key(config: &Config) -> Result<LogKey, StartError> {
+    let path = config.data_dir.join(LOG_KEY_FILE);
+    read_log_key(&path, &config.origin)?.ok_or(StartError::LogKeyMissing { path })
 }
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
@@ -78,11 +110,14 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
 }
 
 /// The log's key, and whether it was made just now.
-fn log_key(dir: &Path, origin: &str) -> Result<(LogKey, bool), StartError> {
+fn log_key(config: &Config) -> Result<(LogKey, bool), StartError> {
+    let (dir, origin) = (config.data_dir.as_path(), config.origin.as_str());
+    let is_elsewhere = config.shared.is_some();
     let path = dir.join(LOG_KEY_FILE);
     if let Some(key) = read_log_key(&path, origin)? {
         // A log that has promised something must not begin anew under the same key.
-        if dir.join(TRUSTED_ROOT_FILE).exists() && !dir.join(DATABASE_FILE).exists() {
+        let is_promised = dir.join(TRUSTED_ROOT_FILE).exists() && !is_elsewhere;
+        if is_promised && !dir.join(DATABASE_FILE).exists() {
             return Err(StartError::LogMissing { path: dir.join(DATABASE_FILE) });
         }
         return Ok((key, false));
@@ -125,6 +160,20 @@ fn open_store(dir: &Path, key: &LogKey, now: u64) -> Result<Store, StartError> {
         opened => opened,
     };
     opened.map_err(|error| StartError::store(dir, error))
+}
+
+fn open_shared(
+    config: &Config,
+    place: &Place,
+    key: &LogKey,
+    may_start: bool,
+    now: u64,
+) -> Result<Store, StartError> {
+    let opened = Store::open_shared(place, key, may_start, now);
+    let mut store = opened.map_err(|error| StartError::store(&config.data_dir, error))?;
+    // Front ends have clocks of their own.
+    store.tolerate_steps_back(MAX_STEP_BACK_S);
+    Ok(store)
 }
 
 /// The trusted root on disk; written if it is not there.

@@ -30,6 +30,7 @@ mod data;
 mod fulcio;
 pub(crate) mod issuers;
 mod log;
+mod migrate;
 mod rekor;
 mod routes;
 pub(crate) mod sequencer;
@@ -50,11 +51,15 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use sealwright_store::Store;
+
 use crate::state::State;
 use crate::{http, tls};
 
 pub use check::{InstanceReport, check};
 pub use config::{Config, TlsFiles};
+pub use migrate::migrate;
+pub use sealwright_store::{Moved, Place};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
@@ -88,6 +93,8 @@ struct Parts {
     sequencer: Sequencer,
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
+    /// Dropped at the end, since a connection to a database must not be closed on an async thread.
+    stores: [Arc<Mutex<Store>>; 2],
 }
 
 /// SIGTERM and SIGINT, caught.
@@ -139,8 +146,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let store = Arc::new(Mutex::new(data.store));
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
+    let reader = match data.reader {
+        Some(reader) => Arc::new(Mutex::new(reader)),
+        None => Arc::clone(&store),
+    };
+    let stores = [store, Arc::clone(&reader)];
     let state = State::new(
-        Arc::clone(&store),
+        Arc::clone(&reader),
         sequencer.clone(),
         data.trusted_root_json.clone(),
         data.log_id,
@@ -149,7 +161,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         writers,
     );
     let asking = witnesses
-        .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
+        .map(|witnesses| witnesses.start(reader, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
     let (shutdown, asked) = oneshot::channel::<()>();
@@ -162,7 +174,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
         initialised,
-        parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking }),
+        parts: Some(Parts {
+            runtime,
+            shutdown,
+            server,
+            sequencer,
+            sequencer_thread,
+            asking,
+            stores,
+        }),
     })
 }
 
@@ -255,7 +275,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking } = parts;
+        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking, stores } =
+            parts;
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
             tracing::error!(%error, "the HTTP server ended badly");
@@ -268,5 +289,6 @@ impl Drop for Running {
             tracing::error!("the sequencer panicked");
         }
         runtime.shutdown_timeout(LAST_WAIT);
+        drop(stores);
     }
 }

@@ -184,6 +184,26 @@ pub enum StartError {
         /// What does not fit.
         source: StoreError,
     },
+    /// The log went on elsewhere.
+    #[error("the log in {} was moved to {to}", dir.display())]
+    Moved {
+        /// The data directory.
+        dir: PathBuf,
+        /// The bucket where it went on.
+        to: String,
+    },
+    /// Keys and trusted root are of a log that is not in the database, and no other may begin.
+    #[error("the database holds no log, and {} is of one that was started before", dir.display())]
+    NoLog {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Database or bucket cannot be used.
+    #[error("the shared log cannot be used")]
+    Shared(#[source] StoreError),
+    /// This program was built without PostgreSQL and S3.
+    #[error("this program was built without PostgreSQL and S3")]
+    NotBuilt,
     /// The system gives no threads.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
@@ -262,6 +282,19 @@ impl StartError {
                 "do not delete anything. Restore a complete and recent copy of the directory, with \
                  the service stopped"
             }
+            Self::Moved { .. } => {
+                "serve it from there, with --database and --bucket; going on here would make a second \
+                 history"
+            }
+            Self::NoLog { .. } => {
+                "move the log there with `sealwright serve migrate`, or name the right database; for a \
+                 new log, use an empty data directory"
+            }
+            Self::Shared(_) => {
+                "check the URLs of database and bucket, who may use them (AWS_ACCESS_KEY_ID and the \
+                 like), and that they can be reached; nothing that was acknowledged is lost"
+            }
+            Self::NotBuilt => "build it with the feature `scale-out`",
             Self::Threads(_) => "raise the limit on processes for this user",
         }
     }
@@ -296,6 +329,14 @@ impl StartError {
             StoreError::WrongOrigin { .. } | StoreError::WrongKey { .. } => {
                 Self::OtherLog { dir, source: error }
             }
+            StoreError::Moved { to } => Self::Moved { dir, to },
+            StoreError::NoLog => Self::NoLog { dir },
+            StoreError::NotBuilt => Self::NotBuilt,
+            StoreError::Unreachable { .. }
+            | StoreError::Place { .. }
+            | StoreError::NotEmpty { .. }
+            | StoreError::LeaseLost
+            | StoreError::LeaseBusy => Self::Shared(error),
             StoreError::SchemaVersion { .. } => Self::OtherVersion { dir, source: error },
             _ => Self::Corrupt { dir, source: error },
         }

@@ -10,7 +10,8 @@ use sealwright_store::{Payload, Problem, Step, Store, StoreError};
 use sealwright_tlog::Tile;
 use sealwright_tlog::tile::tiles_for_growth;
 
-use super::stage::{Stage, eventually, named, open};
+use super::front_end::{named, open};
+use super::stage::{Stage, eventually};
 use crate::check_log::check_answers;
 use crate::fixture::{START, entry, grow, key, own_subject, signed_at};
 

@@ -7,8 +7,9 @@ use std::thread;
 
 use sealwright_store::{Store, StoreError};
 
+use super::front_end::{named, open};
 use super::proxy::{Fault, Proxy};
-use super::stage::{Stage, eventually, named, open};
+use super::stage::{Stage, eventually};
 use crate::fixture::{START, grow, key, signed_at};
 
 #[test]

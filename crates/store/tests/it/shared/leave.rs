@@ -4,7 +4,8 @@ use std::fs;
 
 use sealwright_store::{NewEntry, Payload, Store, StoreError};
 
-use super::stage::{Stage, open};
+use super::front_end::open;
+use super::stage::Stage;
 use crate::check_log::check_answers;
 use crate::fixture::{self, START, entry, grow, key, signed_at};
 

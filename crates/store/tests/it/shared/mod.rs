@@ -2,6 +2,7 @@
 
 mod append;
 mod faults;
+mod front_end;
 mod leave;
 mod proxy;
 mod stage;

@@ -66,49 +66,47 @@ impl Proxy {
 
     fn serve(&self, mut client: TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(client.try_clone()?);
+        let mut lines = Vec::new();
+        let mut length = 0;
         loop {
-            let mut lines = Vec::new();
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                if reader.read_line(&mut line)? == 0 {
-                    return Ok(());
-                }
-                let lower = line.to_ascii_lowercase();
-                if let Some(value) = lower.strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line == "\r\n" {
-                    break;
-                }
-                if !lower.starts_with("connection:") {
-                    lines.push(line);
-                }
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
             }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body)?;
-            let mut words = lines[0].split(' ');
-            let (method, path) = (words.next().unwrap(), words.next().unwrap());
-            let fault = (self.decide.lock().unwrap())(method, path);
-            let is_checkpoint = method == "GET" && path.ends_with("/checkpoint");
-            if matches!(fault, Fault::Unconditional) {
-                lines.retain(|line| !line.to_ascii_lowercase().starts_with("if-"));
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
             }
-            let answer = match fault {
-                Fault::Refused => return client.shutdown(Shutdown::Both),
-                Fault::Broken => b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n".to_vec(),
-                Fault::Answer(ref answer) => answer.clone(),
-                Fault::None | Fault::AnswerLost | Fault::Unconditional => pass_on(&lines, &body)?,
-            };
-            if status(&answer) == 200 && is_checkpoint {
-                *self.checkpoint.lock().unwrap() = answer.clone();
+            if line == "\r\n" {
+                break;
             }
-            if matches!(fault, Fault::AnswerLost) {
-                return client.shutdown(Shutdown::Both);
+            if !lower.starts_with("connection:") {
+                lines.push(line);
             }
-            client.write_all(&answer)?;
-            return client.shutdown(Shutdown::Write);
         }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let mut words = lines[0].split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let fault = (self.decide.lock().unwrap())(method, path);
+        let is_checkpoint = method == "GET" && path.ends_with("/checkpoint");
+        if matches!(fault, Fault::Unconditional) {
+            lines.retain(|line| !line.to_ascii_lowercase().starts_with("if-"));
+        }
+        let answer = match fault {
+            Fault::Refused => return client.shutdown(Shutdown::Both),
+            Fault::Broken => b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            Fault::Answer(ref answer) => answer.clone(),
+            Fault::None | Fault::AnswerLost | Fault::Unconditional => pass_on(&lines, &body)?,
+        };
+        if status(&answer) == 200 && is_checkpoint {
+            *self.checkpoint.lock().unwrap() = answer.clone();
+        }
+        if matches!(fault, Fault::AnswerLost) {
+            return client.shutdown(Shutdown::Both);
+        }
+        client.write_all(&answer)?;
+        client.shutdown(Shutdown::Write)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A PostgreSQL server and a bucket for one test.
+//! A PostgreSQL server and a bucket for one test. The tests of the program use it as well.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,11 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sealwright_store::postgres::{Client, NoTls};
-use sealwright_store::{NewEntry, Place, StatementRecord, Store, StoreError};
-use sealwright_tlog::{VerifiedCheckpoint, verify_checkpoint};
-
-use crate::fixture::{START, key};
+use sealwright_store::Place;
 
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,45 +54,27 @@ impl Stage {
     /// The bucket through another address, the log in another database.
     pub(crate) fn place_in(&self, database: &str, service: SocketAddr) -> Place {
         Place {
-            database: format!("postgres://postgres@127.0.0.1:{}/{database}", self.port),
+            database: self.url(database),
             bucket: format!("s3://{}/log", self.bucket),
             endpoint: Some(format!("http://{service}")),
             insecure_plain: false,
         }
     }
 
-    /// A front end.
-    pub(crate) fn open(&self) -> Store {
-        open(&self.place(), START).unwrap()
-    }
-
-    /// The checkpoint in the bucket.
-    pub(crate) fn published(&self) -> VerifiedCheckpoint {
-        let note = self.object("checkpoint").expect("a checkpoint");
-        verify_checkpoint(&note, key().verifier()).unwrap()
+    /// A database's URL.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The content of an object.
     pub(crate) fn object(&self, path: &str) -> Option<Vec<u8>> {
-        let (status, body) = http("GET", &format!("/{}/log/{path}", self.bucket));
+        let (status, body) = self.http("GET", path);
         (status == 200).then_some(body)
     }
 
-    pub(crate) fn delete_object(&self, path: &str) {
-        assert_eq!(http("DELETE", &format!("/{}/log/{path}", self.bucket)).0, 204);
-    }
-
-    /// Somebody else's connection to the server.
-    pub(crate) fn admin(&self, database: &str) -> Client {
-        let url = format!("postgres://postgres@127.0.0.1:{}/{database}", self.port);
-        Client::connect(&url, NoTls).unwrap()
-    }
-
-    /// Ends all connections to a database, as a network that breaks.
-    pub(crate) fn disconnect(&self, database: &str) {
-        let sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-                   WHERE datname = $1 AND pid <> pg_backend_pid()";
-        self.admin("template1").query(sql, &[&database]).unwrap();
+    /// Status and body of the answer to a request for an object.
+    pub(crate) fn http(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
+        http(method, &format!("/{}/log/{path}", self.bucket))
     }
 
     /// SIGKILL, for the server and all of its processes.
@@ -118,8 +96,13 @@ impl Stage {
     }
 
     fn wait(&self) {
-        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", self.port);
-        eventually("PostgreSQL answers", || Client::connect(&url, NoTls).is_ok());
+        let port = self.port.to_string();
+        let program = component("SEALWRIGHT_TEST_POSTGRES").join("pg_isready");
+        eventually("PostgreSQL answers", || {
+            let asked =
+                Command::new(&program).args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
+            asked.unwrap().success()
+        });
     }
 }
 
@@ -127,26 +110,6 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
-    }
-}
-
-/// Opens a front end at `now` that may start the log.
-pub(crate) fn open(place: &Place, now: u64) -> Result<Store, StoreError> {
-    Store::open_shared(place, &key(), true, now)
-}
-
-/// An entry that is like no other, wherever it comes to stand.
-pub(crate) fn named(name: &str) -> NewEntry {
-    let digest = sealwright_tlog::leaf_hash(name.as_bytes());
-    NewEntry {
-        body: name.as_bytes().to_vec(),
-        statement: Some(StatementRecord {
-            envelope_sha256: hex::encode(digest.0),
-            predicate_type: "https://example.com/shared".to_owned(),
-            subjects: vec![hex::encode(digest.0)],
-            bundle: format!("bundle of {name}").into_bytes(),
-            ..StatementRecord::default()
-        }),
     }
 }
 
@@ -207,9 +170,9 @@ pub(crate) fn service() -> SocketAddr {
     *SERVICE.get_or_init(|| {
         let port = free_port();
         let (sender, started) = std::sync::mpsc::channel();
-        // It ends with the thread that started it, and this one never does.
+        // It ends with the thread that started it, and that waits for it.
         thread::spawn(move || {
-            let child = Command::new("setpriv")
+            let mut child = Command::new("setpriv")
                 .args(["--pdeathsig", "KILL"])
                 .arg(component("SEALWRIGHT_TEST_MINISTACK"))
                 .env("GATEWAY_PORT", port.to_string())
@@ -220,9 +183,7 @@ pub(crate) fn service() -> SocketAddr {
                 .spawn()
                 .unwrap();
             sender.send(child.id()).unwrap();
-            loop {
-                thread::park();
-            }
+            child.wait()
         });
         started.recv().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
