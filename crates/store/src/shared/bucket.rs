@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, ClientOptions, Error, ObjectStore, ObjectStoreExt as _, PutMode,
@@ -60,6 +60,8 @@ impl Bucket {
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(name)
             .with_allow_http(is_plain)
+            // Whatever the environment says.
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_client_options(
                 ClientOptions::new()
                     .with_allow_http(is_plain)

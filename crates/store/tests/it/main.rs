@@ -14,4 +14,5 @@ mod read;
 #[cfg(feature = "scale-out")]
 mod shared;
 mod statements;
+mod torn;
 mod unwritable;
