@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server of its own, and a bucket of its own. Both end with it.
 pub(crate) struct Stage {
-    dir: tempfile::TempDir,
-    port: u16,
+    pub(super) dir: tempfile::TempDir,
+    pub(super) port: u16,
     server: Child,
     bucket: String,
 }
@@ -122,7 +122,7 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-fn start_server(data: &std::path::Path, port: u16) -> Child {
+pub(super) fn start_server(data: &std::path::Path, port: u16) -> Child {
     let mut log = std::fs::OpenOptions::new();
     let log = log.create(true).append(true).open(data.with_extension("log")).unwrap();
     as_user("postgres")
@@ -137,7 +137,7 @@ fn start_server(data: &std::path::Path, port: u16) -> Child {
 }
 
 /// A program of PostgreSQL, which will not run as root; it ends when the test does.
-fn as_user(program: &str) -> Command {
+pub(super) fn as_user(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if let Some(user) = unprivileged() {
@@ -159,7 +159,7 @@ fn component(variable: &str) -> PathBuf {
     path.unwrap_or_else(|| panic!("{variable} is not set; `./test setup` installs it")).into()
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
