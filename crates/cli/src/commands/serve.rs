@@ -140,7 +140,7 @@ impl InstanceArgs {
         Config {
             listen: self.listen,
             origin: self.origin.clone(),
-            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: None }),
             ..Config::new(&self.data)
         }
     }

@@ -63,6 +63,10 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM private key, not encrypted.
     pub key: PathBuf,
+    /// PEM certificates of the authorities for certificates that clients may show. Without it none is
+    /// asked for.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Config {

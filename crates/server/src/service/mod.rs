@@ -115,7 +115,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     if !config.has_host_name() {
         return Err(StartError::Origin { origin: config.origin.clone() });
     }
-    let tls = config.tls.as_ref().map(|files| tls::load(&files.certificate, &files.key));
+    let tls = config.tls.as_ref().map(|files| {
+        tls::ServerTls::load(&files.certificate, &files.key, files.client_ca.as_deref())
+    });
     let tls = tls.transpose()?;
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;

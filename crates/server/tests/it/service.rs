@@ -508,7 +508,7 @@ fn tls_with_a_certificate_of_our_own() {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     tls::create(dir.path(), &names, 1_750_000_000).unwrap();
     let service = start(&Config {
-        tls: Some(TlsFiles { certificate: path(tls::CERTIFICATE_FILE), key: path(tls::KEY_FILE) }),
+        tls: Some(TlsFiles { certificate: path(tls::CERTIFICATE_FILE), key: path(tls::KEY_FILE), client_ca: None }),
         ..config(dir.path())
     })
     .unwrap();
