@@ -34,7 +34,8 @@ impl FilesRead {
     /// The same for text.
     pub(crate) fn read_text(&mut self, path: &Path) -> io::Result<String> {
         let bytes = self.read(path)?;
-        String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+        String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
     }
 
     /// One digest over all of them: what was read, in the order in which it was.
@@ -148,7 +149,11 @@ impl<T: Send + Sync + 'static, E: Error + Send + Sync + 'static> Reload for Live
             }
             Look::Refused(error) => {
                 let error: &(dyn Error + 'static) = &error;
-                tracing::error!(what, error, "changed and cannot be used; the old one stays in force");
+                tracing::error!(
+                    what,
+                    error,
+                    "changed and cannot be used; the old one stays in force"
+                );
                 None
             }
         }
@@ -171,7 +176,9 @@ pub(crate) async fn follow(
         }
         for thing in &things {
             let thing = Arc::clone(thing);
-            if let Ok(Some((what, digest))) = tokio::task::spawn_blocking(move || thing.reload()).await {
+            if let Ok(Some((what, digest))) =
+                tokio::task::spawn_blocking(move || thing.reload()).await
+            {
                 changed(what, digest);
             }
         }

@@ -207,6 +207,31 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_does_not_fit_does_not_come_into_force() {
+        use crate::reload::Reload as _;
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for dir in [&dir, &other] {
+            create(dir.path(), &names(&["localhost"]), NOW).unwrap();
+        }
+        let path = |name: &str| dir.path().join(name);
+        let tls = load(&path(CERTIFICATE_FILE), &path(KEY_FILE)).unwrap();
+        let first = tls.config();
+        assert_eq!(tls.not_after(), NOW - 86_400 + 3650 * 86_400);
+        let replace = |name: &str| fs::copy(other.path().join(name), path(name)).unwrap();
+        replace(CERTIFICATE_FILE);
+        assert!(tls.reload().is_none());
+        assert!(tls.is_refused());
+        assert!(Arc::ptr_eq(&tls.config(), &first));
+        replace(KEY_FILE);
+        assert!(tls.reload().is_some());
+        assert!(!tls.is_refused());
+        assert!(!Arc::ptr_eq(&tls.config(), &first));
+        fs::remove_file(path(KEY_FILE)).unwrap();
+        assert!(tls.reload().is_none());
+        assert!(tls.is_refused());
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
