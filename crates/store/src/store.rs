@@ -16,8 +16,8 @@ use crate::files::Files;
 use crate::hook::{Hook, Step};
 use crate::statements::StatementRecord;
 
-const DATABASE: &str = "log.db";
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const DATABASE: &str = "log.db";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// One log and the statements in it.
 ///

@@ -12,7 +12,9 @@ use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+mod backup;
 mod check;
+mod restore;
 mod trust;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
@@ -37,6 +39,10 @@ enum Command {
     Trust(trust::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
+    /// Back up an instance, also while it runs.
+    Backup(backup::Args),
+    /// Restore a backup, after it was checked from end to end.
+    Restore(restore::Args),
 }
 
 /// Where an instance is kept, and what it is called.
@@ -106,6 +112,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
+        Some(Command::Backup(args)) => backup::run(args, ui),
+        Some(Command::Restore(args)) => restore::run(args, ui),
     }
 }
 

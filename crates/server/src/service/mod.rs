@@ -24,6 +24,7 @@
 
 pub(crate) mod access;
 pub(crate) mod authorities;
+mod backup;
 pub(crate) mod body;
 mod bundles;
 mod check;
@@ -58,6 +59,7 @@ use crate::reload::{Live, Reload, follow};
 use crate::state::{Doors, State};
 use crate::{http, tls};
 
+pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
