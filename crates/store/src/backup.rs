@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use sealwright_tlog::tile::tiles_for_growth;
 use sealwright_tlog::{VerifierKey, verify_checkpoint};
 
-use crate::db;
 use crate::error::{Corruption, StoreError};
-use crate::store::{CHECKPOINT, DATABASE};
+use crate::files::CHECKPOINT;
+use crate::store::DATABASE;
 
 /// What [`snapshot`] copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,15 @@ pub fn snapshot(dir: &Path, to: &Path) -> Result<Snapshot, StoreError> {
     // where erased statements may have been.
     open(&source)?.execute("VACUUM INTO ?1", params![name])?;
     let db = open(&copy)?;
-    let row = db::log_row(&db)?.ok_or(Corruption::MissingRow)?;
+    let row: Option<(String, String, Vec<u8>)> = db
+        .query_row("SELECT origin, verifier_key, checkpoint FROM log", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let (origin, key, note) = row.ok_or(Corruption::MissingRow)?;
     drop(db);
-    let key = VerifierKey::parse(&row.verifier_key).map_err(|_| Corruption::MissingRow)?;
-    let checkpoint = verify_checkpoint(&row.checkpoint, &key)?;
+    let key = VerifierKey::parse(&key).map_err(|_| Corruption::MissingRow)?;
+    let checkpoint = verify_checkpoint(&note, &key)?;
     let size = checkpoint.checkpoint().size;
     for tile in tiles_for_growth(0, size) {
         let (from, into) = (dir.join(tile.path()), to.join(tile.path()));
@@ -66,8 +71,8 @@ pub fn snapshot(dir: &Path, to: &Path) -> Result<Snapshot, StoreError> {
         }
     }
     let into = to.join(CHECKPOINT);
-    fs::write(&into, &row.checkpoint).map_err(|error| StoreError::file(&into, error))?;
-    Ok(Snapshot { origin: row.origin, size, checkpoint: row.checkpoint })
+    fs::write(&into, &note).map_err(|error| StoreError::file(&into, error))?;
+    Ok(Snapshot { origin, size, checkpoint: note })
 }
 
 /// Opens a database that is there, without changing what is in it.

@@ -42,12 +42,15 @@
 
 mod backup;
 mod check;
-mod db;
+mod database;
 mod error;
 mod files;
 mod hook;
+mod objects;
 mod records;
 mod schema;
+mod sequence;
+mod sqlite;
 mod statements;
 mod store;
 
