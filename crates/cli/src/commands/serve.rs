@@ -96,6 +96,9 @@ struct ServeArgs {
     /// Header in which they say so: x-forwarded-for or forwarded.
     #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
     forwarded_header: ForwardedHeader,
+    /// Address for /metrics (Prometheus), /healthz and /readyz, in plain HTTP; none otherwise.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -179,6 +182,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         limits: args.limits.clone(),
         trusted_proxies: args.trusted_proxies.clone(),
         forwarded_header: args.forwarded_header,
+        metrics: args.metrics,
         init: args.init,
         ..instance.config()
     };
@@ -200,6 +204,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         "origin": instance.origin,
         "data": output::path(&instance.data),
         "trusted_root": output::path(&running.trusted_root_path()),
+        "metrics": running.metrics_addr().map(|address| format!("http://{address}/metrics")),
     });
     let rows = [
         ("service", running.url()),
