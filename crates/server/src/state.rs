@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
 use tokio::sync::Semaphore;
 
+use sealwright_manifest::Sha256;
 use sealwright_store::{Appended, NewEntry, Store};
 
 use crate::error::ApiError;
@@ -16,6 +17,7 @@ use crate::http::Peer;
 use crate::reload::{Live, Refusable};
 use crate::service::StartError;
 use crate::service::access::{Access, Credentials, Grants, Project, Projects};
+use crate::service::audit::Audit;
 use crate::service::authorities::Authorities;
 use crate::service::body::{BodyBudget, Room};
 use crate::service::client_address::{ForwardedHeader, Network, client_address};
@@ -55,6 +57,8 @@ pub(crate) struct State {
     doors: Doors,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
+    /// For whoever does something that belongs into the log.
+    pub(crate) audit: Arc<Audit>,
     /// Memory for bodies, taken as they come.
     body_budget: BodyBudget,
     /// One place per processor for what takes long to compute.
@@ -76,6 +80,15 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
+    /// Digests of those files.
+    pub(crate) fn digests(&self) -> [(&'static str, Option<Sha256>); 3] {
+        [
+            ("issuers", self.issuers.as_ref().map(|live| live.digest())),
+            ("writers", self.access.as_ref().map(|live| live.digest())),
+            ("limits", self.limiter.file().map(|live| live.digest())),
+        ]
+    }
+
     /// The files that it was read from.
     pub(crate) fn files(&self) -> Vec<Arc<dyn Refusable>> {
         let issuers = self.issuers.clone().map(|live| live as Arc<dyn Refusable>);
@@ -105,6 +118,7 @@ impl State {
         doors: Doors,
         metrics: Arc<Metrics>,
         vitals: Vitals,
+        audit: Arc<Audit>,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -117,6 +131,7 @@ impl State {
             doors,
             metrics,
             vitals,
+            audit,
             body_budget: BodyBudget::new(),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),

@@ -119,6 +119,12 @@ struct SubmitRequest {
     public_key: String,
 }
 
+/// The entry of a bundle of our own.
+pub(super) fn entry_of(bundle: &Bundle, key: &PublicKey) -> Result<NewEntry, ApiError> {
+    let body = json!({"bundle": bundle.to_value(), "publicKey": key.pem()}).to_string();
+    Ok(Submission::check(body.as_bytes())?.entry)
+}
+
 impl Submission {
     fn check(body: &[u8]) -> Result<Self, ApiError> {
         let request: SubmitRequest = from_value(parse_strict(body, MAX_BODY)?)

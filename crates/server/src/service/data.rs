@@ -4,6 +4,7 @@
 //! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
 //! <data_dir>/trusted_root.json   what verifiers need; public
 //! <data_dir>/url                 where the service was last to be reached
+//! <data_dir>/audit-key.pem, configuration.json   see [`super::audit`]
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
 //! <data_dir>/…                   the store's files
 //! ```
@@ -210,7 +211,7 @@ fn with_authorities(trusted_root: &str, authorities: &Authorities, base_url: &st
 }
 
 /// Writes a file in place of another, completely or not at all.
-fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
+pub(super) fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
     let path = dir.join(name);
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new()

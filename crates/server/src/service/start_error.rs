@@ -150,6 +150,12 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// What is to be recorded cannot be.
+    #[error("administrative acts cannot be recorded: {problem}")]
+    Audit {
+        /// What is wrong.
+        problem: String,
+    },
     /// The log's name is too long for the certificates that would have it.
     #[error("the log's name {origin:?} has more than 64 characters")]
     OriginTooLong {
@@ -259,6 +265,10 @@ impl StartError {
             }
             Self::Limits { .. } => {
                 "write writes = { per_second = 5.0, burst = 50 }, and the same for reads and writer"
+            }
+            Self::Audit { .. } => {
+                "the configuration is another than the last time, which goes into the log first: look at \
+                 the disk, and at audit-key.pem"
             }
             Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",

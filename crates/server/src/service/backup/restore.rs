@@ -9,6 +9,7 @@ use sealwright_tlog::{Checkpoint, VerifierKey, verify_checkpoint};
 use super::files::{digest, put_in_place, temporary_beside, write};
 use super::manifest::Manifest;
 use super::{BackupError, DATA};
+use crate::service::audit;
 use crate::service::check::{InstanceReport, check};
 use crate::service::data::{self, TRUSTED_ROOT_FILE};
 use crate::service::{Config, StartError};
@@ -71,6 +72,9 @@ pub fn restore(options: &RestoreOptions<'_>) -> Result<Restored, BackupError> {
         return Err(BackupError::Damaged { problems: report.problems });
     }
     is_not_behind(&config, &key, newest)?;
+    // The next start writes it into the log. This does not: the log may go on elsewhere, and what is
+    // restored be meant for a trial.
+    audit::note_restored(building.path(), manifest.made, report.store.entries)?;
     put_in_place(building, data_dir)?;
     Ok(Restored { origin: manifest.origin, made: manifest.made, report })
 }
