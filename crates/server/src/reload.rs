@@ -76,11 +76,13 @@ impl FilesRead {
 /// is, and the digest of its files.
 pub(crate) type Before = dyn Fn(&'static str, &Sha256) -> Result<(), String> + Send + Sync;
 
+type Read<T, E> = Box<dyn Fn(&mut FilesRead) -> Result<T, E> + Send + Sync>;
+
 /// Something that was read from files, as it is in force.
 pub(crate) struct Live<T, E> {
     /// What it is, in a word: "writers".
     what: &'static str,
-    read: Box<dyn Fn(&mut FilesRead) -> Result<T, E> + Send + Sync>,
+    read: Read<T, E>,
     current: RwLock<Arc<T>>,
     files: Mutex<Seen>,
 }

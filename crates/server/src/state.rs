@@ -79,6 +79,16 @@ pub(crate) struct Doors {
     pub(crate) forwarded_header: ForwardedHeader,
 }
 
+/// What those see who run the service.
+pub(crate) struct Watch {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) vitals: Vitals,
+    pub(crate) audit: Arc<Audit>,
+}
+
+/// How access is asked who somebody is.
+type Ask = fn(&Access, &Credentials, u64, bool) -> Result<Option<Grants>, ApiError>;
+
 impl Doors {
     /// Digests of those files.
     pub(crate) fn digests(&self) -> [(&'static str, Option<Sha256>); 3] {
@@ -116,10 +126,9 @@ impl State {
         log_id: [u8; 32],
         authorities: Option<Authorities>,
         doors: Doors,
-        metrics: Arc<Metrics>,
-        vitals: Vitals,
-        audit: Arc<Audit>,
+        watch: Watch,
     ) -> Self {
+        let Watch { metrics, vitals, audit } = watch;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store,
@@ -175,7 +184,7 @@ impl State {
         &self,
         access: Arc<Access>,
         shown: Credentials,
-        ask: fn(&Access, &Credentials, u64, bool) -> Result<Option<Grants>, ApiError>,
+        ask: Ask,
     ) -> Result<Grants, ApiError> {
         let asking = |may_fetch| {
             let (access, shown) = (Arc::clone(&access), shown.clone());

@@ -351,9 +351,7 @@ fn statements_are_submitted_to_projects() {
     home.write("token", token);
     let hash = sealwright_manifest::Sha256::of(token.as_bytes());
     let entry = |kind: &str| {
-        format!(
-            "[[{kind}]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\nprojects = [\"credit\"]\n"
-        )
+        format!("[[{kind}]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\nprojects = [\"credit\"]\n")
     };
     home.write("writers.toml", entry("writer") + &entry("reader"));
     let service = Server::start(&home, "serve --init --data data --writers writers.toml");

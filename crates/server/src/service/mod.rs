@@ -62,7 +62,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::reload::{Live, Reload, follow};
-use crate::state::{Doors, State};
+use crate::state::{Doors, State, Watch};
 use crate::{http, tls};
 
 pub use audit::audit_public_key;
@@ -197,15 +197,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.log_id,
         data.authorities,
         doors,
-        metrics,
-        vitals,
-        Arc::clone(&audit),
+        Watch { metrics, vitals, audit },
     ));
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
-    let before = move |what, digest: &Sha256| audit.reloaded(what, digest);
+    let shared = Arc::clone(&state);
+    let before = move |what, digest: &Sha256| shared.audit.reloaded(what, digest);
     let following = runtime.spawn(follow(files, Arc::new(before)));
     let (shutdown, asked) = oneshot::channel::<()>();
     if let Some(listener) = watched {

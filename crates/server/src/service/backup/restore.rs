@@ -1,6 +1,7 @@
 //! Putting a backup into the place of a data directory, after it was checked from end to end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use sealwright_attest::TrustedRoot;
@@ -94,9 +95,7 @@ fn copy(
             std::io::ErrorKind::NotFound => differs(),
             _ => BackupError::file(&source, error),
         })?;
-        let mode = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(
-            expected.mode & 0o777,
-        ));
+        let mode = fs::Permissions::from_mode(expected.mode & 0o777);
         fs::set_permissions(&into, mode).map_err(|error| BackupError::file(&into, error))?;
         // Of what was written: what was read first may have been something else.
         if digest(&into)? != *expected {
