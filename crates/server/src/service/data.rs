@@ -4,6 +4,7 @@
 //! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
 //! <data_dir>/trusted_root.json   what verifiers need; public
 //! <data_dir>/url                 where the service was last to be reached
+//! <data_dir>/audit-key.pem, configuration.json   see [`super::audit`]
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
 //! <data_dir>/…                   the store's files
 //! ```
@@ -64,6 +65,15 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref())?;
     let log_id = key.verifier().log_id();
     Ok(Data { store, reader, log_id, trusted_root_json, log_key_created, authorities })
+}
+
+/// Opens the store of an instance that is there, and publishes what is owed; makes no key.
+pub(super) fn open_log(config: &Config, now: u64) -> Result<Store, StartError> {
+    let dir = config.data_dir.as_path();
+    let key_path = dir.join(LOG_KEY_FILE);
+    let key = read_log_key(&key_path, &config.origin)?
+        .ok_or(StartError::LogKeyMissing { path: key_path })?;
+    open_store(dir, &key, now)
 }
 
 /// Opens the store of an instance that is there, and makes nothing: neither a log nor files of it that
@@ -250,7 +260,7 @@ fn with_authorities(trusted_root: &str, authorities: &Authorities, base_url: &st
 }
 
 /// Writes a file in place of another, completely or not at all.
-fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
+pub(super) fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
     let path = dir.join(name);
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new()
