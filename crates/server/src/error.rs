@@ -95,6 +95,14 @@ pub(crate) enum ApiError {
     /// The body is not declared as JSON.
     #[error("Content-Type must be application/json")]
     ContentType,
+    /// A bundle with a certificate does not verify against what this instance trusts.
+    #[error("{message}")]
+    NotVerified {
+        /// Which step of verification failed: [`sealwright_sigstore::SigstoreError::code`].
+        step: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// The body is too large.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -169,6 +177,9 @@ impl ApiError {
             Self::Bundle(_) => Row(Http::BAD_REQUEST, InvalidArgument, "BUNDLE_MALFORMED", None),
             Self::Key(_) => Row(Http::BAD_REQUEST, InvalidArgument, "KEY_MALFORMED", None),
             Self::Statement(error) => Row(Http::BAD_REQUEST, InvalidArgument, error.code(), None),
+            Self::NotVerified { .. } => {
+                Row(Http::BAD_REQUEST, InvalidArgument, "NOT_VERIFIED", None)
+            }
             Self::Digest { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "DIGEST", None),
             Self::Entry(EntryRequestError::Json(JsonError::TooLarge { .. })) => {
                 Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
@@ -275,16 +286,20 @@ impl IntoResponse for ApiError {
             let error: &(dyn std::error::Error + 'static) = &self;
             tracing::error!(%status, reason, error, "request failed");
         }
-        let body = Json(json!({
+        let mut info = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": "sealwright.dev",
+        });
+        if let Self::NotVerified { step, .. } = &self {
+            info["metadata"] = json!({"step": step});
+        }
+        let body = json!({
             "code": code as u8,
             "message": message.map_or_else(|| self.to_string(), str::to_owned),
-            "details": [{
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": reason,
-                "domain": "sealwright.dev",
-            }],
-        }));
-        let mut response = (status, body).into_response();
+            "details": [info],
+        });
+        let mut response = (status, Json(body)).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

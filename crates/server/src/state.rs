@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::service::authorities::Authorities;
 use crate::service::issuers::Issuers;
 use crate::service::sequencer::Sequencer;
+use crate::service::upload_trust::UploadTrust;
 use crate::service::witnesses::Cosignatures;
 use crate::service::writers::Writers;
 
@@ -48,6 +49,8 @@ pub(crate) struct State {
     pub(crate) cosignatures: Arc<Cosignatures>,
     /// Who may submit statements; everybody, if nobody is named.
     writers: Option<Writers>,
+    /// Whom this instance believes about what is submitted.
+    pub(crate) upload_trust: UploadTrust,
     /// Memory for bodies, taken before a body is read.
     body_budget: Arc<Semaphore>,
     /// One place per processor for what takes long to compute.
@@ -76,10 +79,16 @@ impl State {
             issuers,
             cosignatures: Arc::default(),
             writers,
+            upload_trust: UploadTrust::default(),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
+    }
+
+    /// The same, believing these about what is submitted.
+    pub(crate) fn with_upload_trust(self, upload_trust: UploadTrust) -> Self {
+        Self { upload_trust, ..self }
     }
 
     /// The authorities.

@@ -11,15 +11,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use sealwright_attest::{
-    Bundle, HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, LogEntry, PublicKey,
-    VerificationMaterial, check_signature, from_value, hashedrekord_body, parse_strict,
+    HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, LogEntry, Timestamp,
 };
-use sealwright_manifest::Sha256;
 use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
-use sealwright_tlog::tile::MAX_ENTRY_LEN;
 
+use super::submission::{Judge, Submission, check_digest};
 use crate::error::ApiError;
-use crate::state::{MAX_BODY, State, lock};
+use crate::state::{MAX_BODY, State, lock, now};
+
+const BUNDLE_0_1: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
+const BUNDLE_0_2: &str = "application/vnd.dev.sigstore.bundle+json;version=0.2";
 
 /// A page of bundles ends after this many bytes of them; one bundle more may fit on it.
 const PAGE_SIZE: usize = 8 << 20;
@@ -33,7 +34,7 @@ const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "applicati
 /// entry. 201, or 200 if the very same signature was logged before.
 ///
 /// Who may sign what is not asked: that is for whoever verifies, against a role binding of their
-/// own. The signature must be valid, though, and what it covers well-formed.
+/// own. The signature must be valid, though, and what it covers well-formed: see [`Submission`].
 pub(super) async fn submit(
     Shared(state): Shared<Arc<State>>,
     request: Request,
@@ -44,10 +45,25 @@ pub(super) async fn submit(
     let declared = declared_length(request.headers(), MAX_BODY)?;
     let room = state.room_for(declared)?;
     let body = read_body(request, declared).await?;
-    let Submission { bundle, entry } = state.compute(move || Submission::check(&body)).await?;
+    let shared = Arc::clone(&state);
+    let checked = state.compute(move || {
+        let now = Timestamp::from_unix(now())
+            .map_err(|_| ApiError::Internal { what: "the clock is outside of all calendars" })?;
+        let tsa = shared.authorities().ok().map(|authorities| &authorities.tsa);
+        Submission::check(&body, &Judge { trust: &shared.upload_trust, tsa, now })
+    });
+    let Submission { body, bundle, facts } = checked.await?;
+    let statement = StatementRecord {
+        envelope_sha256: facts.digest,
+        predicate_type: facts.predicate_type,
+        subjects: facts.subjects,
+        bundle: bundle.clone(),
+        public_key_pem: facts.verifier_pem,
+    };
+    let entry = NewEntry { body, statement: Some(statement) };
     let appended = state.sequencer.append(entry).await?;
     let logged = state.read(move |store| logged(store, appended.index)).await?;
-    let completed = complete(bundle, logged, &state.log_id)?.to_json();
+    let completed = complete(&bundle, logged, &state.log_id)?.to_string();
     drop(room);
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, JSON, completed).into_response())
@@ -74,57 +90,6 @@ pub(super) async fn find(
     let shared = Arc::clone(&state);
     let answer = state.compute(move || find_page(&shared, query)).await?;
     Ok((JSON, answer).into_response())
-}
-
-/// A bundle that may be logged, and its entry.
-struct Submission {
-    bundle: Bundle,
-    entry: NewEntry,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SubmitRequest {
-    bundle: Value,
-    public_key: String,
-}
-
-impl Submission {
-    fn check(body: &[u8]) -> Result<Self, ApiError> {
-        let request: SubmitRequest = from_value(parse_strict(body, MAX_BODY)?)
-            .map_err(|error| ApiError::Shape { message: error.to_string() })?;
-        let key = PublicKey::from_pem(&request.public_key)?;
-        let bundle = Bundle::from_value(request.bundle)?;
-        let signed = check_signature(&bundle, &key)?;
-        let bundle = with_hint(bundle, &key);
-        let subjects = signed.subject_digests();
-        subjects.iter().try_for_each(|digest| check_digest(digest))?;
-        let body = hashedrekord_body(bundle.envelope(), &key);
-        if body.len() > MAX_ENTRY_LEN {
-            return Err(ApiError::EntryTooLong { len: body.len(), limit: MAX_ENTRY_LEN });
-        }
-        let statement = StatementRecord {
-            envelope_sha256: signed.digest().to_string(),
-            predicate_type: signed.statement().predicate_type.clone(),
-            subjects,
-            bundle: bundle.to_json().into_bytes(),
-            public_key_pem: key.pem(),
-        };
-        Ok(Self { bundle, entry: NewEntry { body, statement: Some(statement) } })
-    }
-}
-
-/// The bundle with a hint at its key. Verifiers look the key up by the hint, the signature does not
-/// cover it, and the first to submit a statement may not be the one who signed it: a copy without
-/// the hint would stand in the way of the whole one.
-fn with_hint(bundle: Bundle, key: &PublicKey) -> Bundle {
-    match bundle.material() {
-        VerificationMaterial::PublicKey { hint } if hint.is_empty() => {
-            let material = VerificationMaterial::PublicKey { hint: key.id() };
-            Bundle::new(bundle.envelope().clone(), material)
-        }
-        _ => bundle,
-    }
 }
 
 fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
@@ -161,9 +126,7 @@ fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
             (stored(&store, index)?, logged(&store, index)?)
         };
         size = size.saturating_add(stored.len());
-        let bundle = Bundle::parse(&stored)
-            .map_err(|_| ApiError::Internal { what: "a stored bundle does not parse" })?;
-        bundles.push(complete(bundle, logged, &state.log_id)?.to_value());
+        bundles.push(complete(&stored, logged, &state.log_id)?);
     }
     let mut answer = json!({name: value, "bundles": bundles});
     if let (Some(next), Some(members)) = (next, answer.as_object_mut()) {
@@ -183,8 +146,32 @@ pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError>
 }
 
 /// The bundle with this log's entry in place of whatever entries it had.
-fn complete(bundle: Bundle, logged: LoggedEntry, log_id: &[u8]) -> Result<Bundle, ApiError> {
-    Ok(bundle.with_log_entry(log_entry(logged, log_id)?))
+///
+/// One kind of entry stays beside it: that of another log whose promise of inclusion is all that says
+/// when a certificate was used.
+fn complete(stored: &[u8], logged: LoggedEntry, log_id: &[u8]) -> Result<Value, ApiError> {
+    let broken = || ApiError::Internal { what: "a stored bundle does not parse" };
+    let mut bundle: Value = serde_json::from_slice(stored).map_err(|_| broken())?;
+    let entry = log_entry(logged, log_id)?.to_value();
+    // An entry of Rekor v2 has no promise, which the first version of bundles asks for.
+    if bundle["mediaType"] == BUNDLE_0_1 {
+        bundle["mediaType"] = BUNDLE_0_2.into();
+    }
+    let material = bundle.get_mut("verificationMaterial").ok_or_else(broken)?;
+    let is_timed = material["publicKey"].is_object()
+        || material["timestampVerificationData"]["rfc3161Timestamps"]
+            .as_array()
+            .is_some_and(|stamps| !stamps.is_empty());
+    let others = material["tlogEntries"].as_array().into_iter().flatten();
+    let gives_time = |other: &&Value| {
+        !is_timed
+            && other["inclusionPromise"].is_object()
+            && other["inclusionProof"].is_object()
+            && other["logId"] != entry["logId"]
+    };
+    let others: Vec<Value> = others.filter(gives_time).cloned().collect();
+    material["tlogEntries"] = [entry].into_iter().chain(others).collect();
+    Ok(bundle)
 }
 
 /// The entry as bundles carry it.
@@ -209,12 +196,6 @@ pub(super) fn log_entry(logged: LoggedEntry, log_id: &[u8]) -> Result<LogEntry, 
         }),
         canonicalized_body: logged.body,
     })
-}
-
-fn check_digest(digest: &str) -> Result<(), ApiError> {
-    Sha256::parse(digest)
-        .map(|_| ())
-        .map_err(|_| ApiError::Digest { digest: digest.chars().take(100).collect() })
 }
 
 /// How long the body will be; a body without a declared length may have the largest one.

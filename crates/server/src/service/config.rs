@@ -47,6 +47,16 @@ pub struct Config {
     #[serde(default)]
     pub writers: Option<PathBuf>,
 
+    /// More trusted roots (`trusted_root.json`) against which bundles with certificates are verified
+    /// when they are submitted, beside the instance's own.
+    #[serde(default)]
+    pub trust: Vec<PathBuf>,
+
+    /// PEM files with the authorities of other certificates to sign with (OMS v1.0 §8.2), beside the
+    /// instance's own.
+    #[serde(default)]
+    pub trust_root_ca: Vec<PathBuf>,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -77,6 +87,8 @@ impl Config {
             issuers: None,
             witnesses: None,
             writers: None,
+            trust: Vec::new(),
+            trust_root_ca: Vec::new(),
             insecure_plain_http: false,
         }
     }

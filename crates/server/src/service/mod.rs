@@ -35,7 +35,9 @@ mod routes;
 pub(crate) mod sequencer;
 mod start_error;
 mod trust;
+mod submission;
 mod tsa;
+pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
 pub(crate) mod writers;
 
@@ -61,6 +63,7 @@ pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use issuers::Issuers;
 use sequencer::Sequencer;
+use upload_trust::UploadTrust;
 use witnesses::{Asking, Witnesses};
 use writers::Writers;
 
@@ -123,6 +126,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let writers = config.writers.as_deref().map(Writers::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
+    let upload_trust = UploadTrust::read(
+        &data.trusted_root_json,
+        data.authorities.as_ref(),
+        &config.trust,
+        &config.trust_root_ca,
+    )?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -147,7 +156,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.authorities,
         issuers,
         writers,
-    );
+    )
+    .with_upload_trust(upload_trust);
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()

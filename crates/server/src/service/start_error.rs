@@ -134,6 +134,14 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// A file of trusted roots or authorities, for bundles that are submitted, cannot be used.
+    #[error("{}: {problem}", path.display())]
+    UploadTrust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file with the writers cannot be used.
     #[error("{}: {problem}", path.display())]
     Writers {
@@ -247,6 +255,10 @@ impl StartError {
             }
             Self::Writers { .. } => {
                 "write [[writer]] with name and token_sha256, the SHA-256 of the writer's token in hex"
+            }
+            Self::UploadTrust { .. } => {
+                "give a trusted_root.json with --trust, certificates of authorities in PEM with \
+                 --trust-root-ca"
             }
             Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",
