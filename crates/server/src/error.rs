@@ -103,6 +103,14 @@ pub(crate) enum ApiError {
         /// What is wrong.
         message: String,
     },
+    /// The statement was there, and its bundle was erased.
+    #[error("statement {index} was erased; its entry is still in the log")]
+    Erased {
+        /// Its index.
+        index: u64,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
     /// The body is too large.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -180,6 +188,7 @@ impl ApiError {
             Self::NotVerified { .. } => {
                 Row(Http::BAD_REQUEST, InvalidArgument, "NOT_VERIFIED", None)
             }
+            Self::Erased { .. } => Row(Http::GONE, NotFound, "ERASED", None),
             Self::Digest { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "DIGEST", None),
             Self::Entry(EntryRequestError::Json(JsonError::TooLarge { .. })) => {
                 Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
@@ -291,8 +300,13 @@ impl IntoResponse for ApiError {
             "reason": reason,
             "domain": "sealwright.dev",
         });
-        if let Self::NotVerified { step, .. } = &self {
-            info["metadata"] = json!({"step": step});
+        match &self {
+            Self::NotVerified { step, .. } => info["metadata"] = json!({"step": step}),
+            Self::Erased { index, at } => {
+                let at = sealwright_attest::Timestamp::from_unix(*at).ok();
+                info["metadata"] = json!({"index": index.to_string(), "erasedAt": at});
+            }
+            _ => {}
         }
         let body = json!({
             "code": code as u8,

@@ -11,6 +11,7 @@ use sealwright_store::Store;
 use crate::error::ApiError;
 use crate::service::authorities::Authorities;
 use crate::service::issuers::Issuers;
+use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
 use crate::service::upload_trust::UploadTrust;
 use crate::service::witnesses::Cosignatures;
@@ -51,6 +52,8 @@ pub(crate) struct State {
     writers: Option<Writers>,
     /// Whom this instance believes about what is submitted.
     pub(crate) upload_trust: UploadTrust,
+    /// How long statements are kept.
+    pub(crate) retention: Retention,
     /// Memory for bodies, taken before a body is read.
     body_budget: Arc<Semaphore>,
     /// One place per processor for what takes long to compute.
@@ -80,15 +83,16 @@ impl State {
             cosignatures: Arc::default(),
             writers,
             upload_trust: UploadTrust::default(),
+            retention: Retention::default(),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
     }
 
-    /// The same, believing these about what is submitted.
-    pub(crate) fn with_upload_trust(self, upload_trust: UploadTrust) -> Self {
-        Self { upload_trust, ..self }
+    /// The same, believing these about what is submitted, and keeping it for so long.
+    pub(crate) fn with_statements(self, upload_trust: UploadTrust, retention: Retention) -> Self {
+        Self { upload_trust, retention, ..self }
     }
 
     /// The authorities.

@@ -11,6 +11,7 @@ use sealwright_tlog::{
 
 use crate::db::{self, StoredHashes};
 use crate::error::StoreError;
+use crate::statements::Payload;
 use crate::store::Store;
 
 /// Problems that are named; more are counted.
@@ -25,6 +26,8 @@ pub struct CheckReport {
     pub checkpoints: u64,
     /// Tiles and entry bundles on disk, compared byte for byte.
     pub tiles: u64,
+    /// Statements that were erased.
+    pub erased: u64,
     /// The first hundred problems.
     pub problems: Vec<Problem>,
     /// How many more there are.
@@ -49,6 +52,11 @@ pub enum Problem {
         /// Its tree size.
         size: u64,
     },
+    /// A statement was erased, and something of it is still there.
+    Erased {
+        /// Its index.
+        index: u64,
+    },
     /// The published checkpoint is missing, or is not the latest.
     Published,
     /// A tile is missing, or is not what the entries give.
@@ -67,6 +75,9 @@ impl fmt::Display for Problem {
             }
             Self::Checkpoint { size } => {
                 write!(f, "the checkpoint of size {size} is not of this tree")
+            }
+            Self::Erased { index } => {
+                write!(f, "statement {index} was erased, and something of it is still there")
             }
             Self::Published => f.write_str("the published checkpoint is missing or not the latest"),
             Self::Tile { path } => write!(f, "{path} is not what the entries give"),
@@ -131,13 +142,25 @@ impl Store {
                     report.found(Problem::Hash { position });
                 }
             }
+            self.check_erased(index, report)?;
+        }
+        Ok(())
+    }
+
+    fn check_erased(&self, index: u64, report: &mut CheckReport) -> Result<(), StoreError> {
+        let statement = db::statement_at(&self.db, index)?;
+        if matches!(statement.map(|it| it.payload), Some(Payload::Erased { .. })) {
+            report.erased += 1;
+            if db::has_remains(&self.db, index)? {
+                report.found(Problem::Erased { index });
+            }
         }
         Ok(())
     }
 
     fn check_checkpoints(&self, report: &mut CheckReport) -> Result<(), StoreError> {
         let mut last = 0;
-        for (size, note) in db::checkpoints(&self.db)? {
+        for (size, note, signed_at) in db::checkpoints(&self.db)? {
             report.checkpoints += 1;
             let is_right = match verify_checkpoint(&note, self.verifier()) {
                 Ok(checkpoint) => {
@@ -145,7 +168,7 @@ impl Store {
                     let is_later = time >= last;
                     last = time;
                     let tree = checkpoint.checkpoint();
-                    let fits = tree.size == size && size <= self.size();
+                    let fits = tree.size == size && size <= self.size() && time == signed_at;
                     is_later && fits && tree.root == tree_hash(size, &StoredHashes(&self.db))?
                 }
                 Err(_) => false,

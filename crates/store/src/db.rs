@@ -1,64 +1,16 @@
-//! The database: schema and queries. All of them run in the caller's transaction, if there is one.
+//! The database: queries. All of them run in the caller's transaction, if there is one.
 
 use std::ops::Range;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, ToSql, params};
 use sealwright_tlog::merkle::stored_hash_count;
-use sealwright_tlog::{Hash, HashReader, stored_hashes_for_leaf};
+use sealwright_tlog::{Hash, HashReader, VerifierKey, stored_hashes_for_leaf};
 
 use crate::error::{Corruption, StoreError};
-use crate::store::{NewEntry, StatementRecord, StoredStatement};
-
-const SCHEMA_VERSION: i64 = 1;
-
-const SCHEMA: &str = "
-    -- One row: which log this is, and its latest checkpoint. The checkpoint may be newer than the
-    -- one in `checkpoints` for the same size, since a log without news signs again to stay fresh.
-    CREATE TABLE log (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        origin TEXT NOT NULL,
-        verifier_key TEXT NOT NULL,
-        checkpoint BLOB NOT NULL
-    ) STRICT;
-
-    -- What is logged. `leaf` is SHA-256(0x00 || body).
-    CREATE TABLE entries (
-        idx INTEGER PRIMARY KEY,
-        leaf BLOB NOT NULL UNIQUE CHECK (length(leaf) = 32),
-        body BLOB NOT NULL
-    ) STRICT;
-
-    -- The hashes of all complete subtrees, in append order.
-    CREATE TABLE hashes (
-        position INTEGER PRIMARY KEY,
-        hash BLOB NOT NULL CHECK (length(hash) = 32)
-    ) STRICT;
-
-    -- The first checkpoint of each tree size that was signed.
-    CREATE TABLE checkpoints (
-        size INTEGER PRIMARY KEY,
-        note BLOB NOT NULL
-    ) STRICT;
-
-    -- The statement an entry stands for.
-    CREATE TABLE statements (
-        idx INTEGER PRIMARY KEY REFERENCES entries (idx),
-        envelope_sha256 TEXT NOT NULL,
-        predicate_type TEXT NOT NULL,
-        bundle BLOB NOT NULL,
-        public_key_pem TEXT NOT NULL
-    ) STRICT;
-
-    CREATE INDEX statements_by_type ON statements (predicate_type, idx);
-
-    -- What the statements are about, by SHA-256 in hex.
-    CREATE TABLE subjects (
-        sha256 TEXT NOT NULL,
-        idx INTEGER NOT NULL REFERENCES statements (idx),
-        PRIMARY KEY (sha256, idx)
-    ) STRICT, WITHOUT ROWID;
-";
+use crate::schema;
+use crate::statements::{Filter, Payload, StatementRecord, StoredStatement};
+use crate::store::NewEntry;
 
 /// The one row of the table `log`.
 pub(crate) struct LogRow {
@@ -68,7 +20,7 @@ pub(crate) struct LogRow {
 }
 
 /// Opens the database; creates file and schema if need be.
-pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(crate) fn open(path: &Path, verifier: &VerifierKey) -> Result<Connection, StoreError> {
     // Without the URI flag, since a directory may be called "file:".
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -81,21 +33,12 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", "ON")?;
     db.pragma_update(None, "trusted_schema", "OFF")?;
+    // What is erased is overwritten.
+    db.pragma_update(None, "secure_delete", "ON")?;
     // The lock keeps other stores out; this is for someone who reads or backs up with a tool.
     db.busy_timeout(std::time::Duration::from_secs(10))?;
-    match db.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        0 => create_schema(&mut db)?,
-        SCHEMA_VERSION => {}
-        found => return Err(StoreError::SchemaVersion { found, supported: SCHEMA_VERSION }),
-    }
+    schema::prepare(&mut db, verifier)?;
     Ok(db)
-}
-
-fn create_schema(db: &mut Connection) -> Result<(), StoreError> {
-    let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
-    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    Ok(tx.commit()?)
 }
 
 /// Which log this is; `None` before its first checkpoint.
@@ -126,9 +69,30 @@ pub(crate) fn set_checkpoint(db: &Connection, note: &[u8]) -> Result<(), StoreEr
 }
 
 /// Keeps a signed note as the first one of its tree size.
-pub(crate) fn insert_checkpoint(db: &Connection, size: u64, note: &[u8]) -> Result<(), StoreError> {
-    db.execute("INSERT INTO checkpoints (size, note) VALUES (?1, ?2)", params![size, note])?;
+pub(crate) fn insert_checkpoint(
+    db: &Connection,
+    size: u64,
+    note: &[u8],
+    signed_at: u64,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO checkpoints (size, note, signed_at) VALUES (?1, ?2, ?3)",
+        params![size, note, signed_at],
+    )?;
     Ok(())
+}
+
+/// The size of the last tree that was signed before `time` (seconds since 1970), or 0.
+pub(crate) fn size_before(db: &Connection, time: u64) -> Result<u64, StoreError> {
+    let time = i64::try_from(time).unwrap_or(i64::MAX);
+    Ok(db
+        .prepare_cached(
+            "SELECT size FROM checkpoints WHERE signed_at < ?1
+             ORDER BY signed_at DESC, size DESC LIMIT 1",
+        )?
+        .query_row(params![time], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
 }
 
 /// The first checkpoint that has the entry with this index in it.
@@ -139,10 +103,11 @@ pub(crate) fn first_checkpoint_with(db: &Connection, index: u64) -> Result<Vec<u
         .ok_or(Corruption::MissingRow.into())
 }
 
-/// The first checkpoint of every size that was signed, by size.
-pub(crate) fn checkpoints(db: &Connection) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-    let mut query = db.prepare_cached("SELECT size, note FROM checkpoints ORDER BY size")?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// The first checkpoint of every size that was signed, by size, with its time as it is listed.
+pub(crate) fn checkpoints(db: &Connection) -> Result<Vec<(u64, Vec<u8>, u64)>, StoreError> {
+    let mut query =
+        db.prepare_cached("SELECT size, note, signed_at FROM checkpoints ORDER BY size")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -206,53 +171,98 @@ pub(crate) fn insert_statement(
     statement: &StatementRecord,
 ) -> Result<(), StoreError> {
     db.prepare_cached(
-        "INSERT INTO statements (idx, envelope_sha256, predicate_type, bundle, public_key_pem)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO statements
+             (idx, envelope_sha256, predicate_type, bundle, public_key_pem, project, retention)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         index,
         statement.envelope_sha256,
         statement.predicate_type,
         statement.bundle,
-        statement.public_key_pem
+        statement.public_key_pem,
+        statement.project,
+        statement.retention,
     ])?;
     for subject in &statement.subjects {
         // A statement may name a subject twice.
         db.prepare_cached("INSERT OR IGNORE INTO subjects (sha256, idx) VALUES (?1, ?2)")?
             .execute(params![subject, index])?;
     }
+    for signer in &statement.signers {
+        db.prepare_cached("INSERT OR IGNORE INTO signers (signer, idx) VALUES (?1, ?2)")?
+            .execute(params![signer, index])?;
+    }
     Ok(())
 }
 
-/// Indexes of the statements about a subject: at most `limit` of those in `range`, in log order.
-pub(crate) fn indexes_about(
+/// Indexes of the statements in `range` that the filter lets through (its own range aside), in log
+/// order, at most `limit`.
+pub(crate) fn find(
     db: &Connection,
-    subject: &str,
+    filter: &Filter,
     range: Range<u64>,
     limit: u32,
 ) -> Result<Vec<u64>, StoreError> {
-    let mut query = db.prepare_cached(
-        "SELECT idx FROM subjects WHERE sha256 = ?1 AND idx >= ?2 AND idx < ?3
-         ORDER BY idx LIMIT ?4",
-    )?;
-    let rows =
-        query.query_map(params![subject, range.start, range.end, limit], |row| row.get(0))?;
+    let mut parameters: Vec<&dyn ToSql> = vec![&range.start, &range.end, &limit];
+    let sql = find_sql(filter, &mut |value| {
+        parameters.push(value);
+        parameters.len()
+    });
+    let mut query = db.prepare_cached(&sql)?;
+    let rows = query.query_map(parameters.as_slice(), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The same for the statements of a predicate type.
-pub(crate) fn indexes_of_type(
+/// The query for a filter. Parameters are `?1` (first index), `?2` (end), `?3` (limit), and those
+/// that `place` takes, which returns their numbers.
+///
+/// `CROSS JOIN` keeps SQLite to the order of the tables: first the subject's, which is rarest, then
+/// the signer's, and the statements' last. Each is walked by an index in log order.
+fn find_sql<'a>(filter: &'a Filter, place: &mut impl FnMut(&'a String) -> usize) -> String {
+    let mut tables: Vec<&str> = Vec::new();
+    let mut conditions = Vec::new();
+    for (table, column, value) in
+        [("subjects", "sha256", &filter.subject), ("signers", "signer", &filter.signer)]
+    {
+        if let Some(value) = value {
+            tables.push(table);
+            conditions.push(format!("{table}.{column} = ?{}", place(value)));
+        }
+    }
+    let of_statement = [("project", &filter.project), ("predicate_type", &filter.predicate_type)];
+    if tables.is_empty() || of_statement.iter().any(|(_, value)| value.is_some()) {
+        tables.push("statements");
+    }
+    for (column, value) in of_statement {
+        if let Some(value) = value {
+            conditions.push(format!("statements.{column} = ?{}", place(value)));
+        }
+    }
+    let first = tables.first().copied().unwrap_or("statements");
+    for table in tables.iter().skip(1) {
+        conditions.push(format!("{table}.idx = {first}.idx"));
+    }
+    conditions.push(format!("{first}.idx >= ?1 AND {first}.idx < ?2"));
+    format!(
+        "SELECT {first}.idx FROM {} WHERE {} ORDER BY {first}.idx LIMIT ?3",
+        tables.join(" CROSS JOIN "),
+        conditions.join(" AND "),
+    )
+}
+
+/// Indexes below `until` of statements of a retention class that are not erased, in log order.
+pub(crate) fn find_to_erase(
     db: &Connection,
-    predicate_type: &str,
-    range: Range<u64>,
+    retention: &str,
+    until: u64,
     limit: u32,
 ) -> Result<Vec<u64>, StoreError> {
     let mut query = db.prepare_cached(
-        "SELECT idx FROM statements WHERE predicate_type = ?1 AND idx >= ?2 AND idx < ?3
-         ORDER BY idx LIMIT ?4",
+        "SELECT idx FROM statements WHERE retention = ?1 AND idx < ?2 AND erased_at IS NULL
+         ORDER BY idx LIMIT ?3",
     )?;
-    let parameters = params![predicate_type, range.start, range.end, limit];
-    let rows = query.query_map(parameters, |row| row.get(0))?;
+    let rows = query.query_map(params![retention, until, limit], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -263,7 +273,8 @@ pub(crate) fn statement_at(
 ) -> Result<Option<StoredStatement>, StoreError> {
     Ok(db
         .prepare_cached(
-            "SELECT idx, envelope_sha256, predicate_type, bundle, public_key_pem
+            "SELECT idx, envelope_sha256, predicate_type, bundle, public_key_pem, project,
+                 retention, erased_at
              FROM statements WHERE idx = ?1",
         )?
         .query_row(params![index], statement)
@@ -275,9 +286,38 @@ fn statement(row: &Row<'_>) -> rusqlite::Result<StoredStatement> {
         index: row.get(0)?,
         envelope_sha256: row.get(1)?,
         predicate_type: row.get(2)?,
-        bundle: row.get(3)?,
-        public_key_pem: row.get(4)?,
+        project: row.get(5)?,
+        retention: row.get(6)?,
+        payload: match row.get(7)? {
+            Some(at) => Payload::Erased { at },
+            None => Payload::Kept { bundle: row.get(3)?, public_key_pem: row.get(4)? },
+        },
     })
+}
+
+/// Erases bundle and key of a statement, if that was not done before.
+pub(crate) fn erase(db: &Connection, index: u64, now: u64) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE statements SET bundle = x'', public_key_pem = '', erased_at = ?2
+         WHERE idx = ?1 AND erased_at IS NULL",
+        params![index, now],
+    )?;
+    // The write-ahead log has older pages until it is emptied. Also when nothing was left to erase:
+    // whoever erased it may have died before.
+    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy == 0 { Ok(()) } else { Err(StoreError::EraseBusy) }
+}
+
+/// Whether something is left of an erased statement.
+pub(crate) fn has_remains(db: &Connection, index: u64) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT length(bundle) + length(public_key_pem) > 0 FROM statements
+             WHERE idx = ?1 AND erased_at IS NOT NULL",
+        )?
+        .query_row(params![index], |row| row.get(0))
+        .optional()?
+        .unwrap_or(false))
 }
 
 /// The stored hashes, for the mathematics of the log.

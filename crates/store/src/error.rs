@@ -102,6 +102,10 @@ pub enum StoreError {
         /// Entries of the log.
         size: u64,
     },
+    /// A statement was erased, and somebody who reads the database keeps the copy in its write-ahead
+    /// log from being overwritten. Try again.
+    #[error("somebody reads the database; what was erased is still in its write-ahead log")]
+    EraseBusy,
     /// The disk refuses writes. What the store knew before is unchanged, and trying again later
     /// is safe.
     #[error("cannot write: {fault}")]

@@ -46,6 +46,8 @@ mod error;
 mod files;
 mod hook;
 mod records;
+mod schema;
+mod statements;
 mod store;
 
 pub use check::{CheckReport, Problem};
@@ -53,4 +55,5 @@ pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]
 pub use hook::Step;
 pub use records::{RecordName, WitnessRecords};
-pub use store::{Appended, LoggedEntry, NewEntry, StatementRecord, Store, StoredStatement};
+pub use statements::{Filter, Payload, StatementRecord, StoredStatement};
+pub use store::{Appended, LoggedEntry, NewEntry, Store};

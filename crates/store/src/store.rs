@@ -14,6 +14,7 @@ use crate::db::{self, LogRow, StoredHashes};
 use crate::error::{Corruption, StoreError};
 use crate::files::Files;
 use crate::hook::{Hook, Step};
+use crate::statements::StatementRecord;
 
 const DATABASE: &str = "log.db";
 const CHECKPOINT: &str = "checkpoint";
@@ -44,21 +45,6 @@ pub struct NewEntry {
     pub statement: Option<StatementRecord>,
 }
 
-/// What the store keeps of a statement, beside the entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatementRecord {
-    /// SHA-256 of the envelope in hex.
-    pub envelope_sha256: String,
-    /// Type of the predicate, a URI.
-    pub predicate_type: String,
-    /// SHA-256 of each subject in hex.
-    pub subjects: Vec<String>,
-    /// The bundle as its signer made it.
-    pub bundle: Vec<u8>,
-    /// The public key that verified it.
-    pub public_key_pem: String,
-}
-
 /// Where an entry is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -80,21 +66,6 @@ pub struct LoggedEntry {
     pub checkpoint: VerifiedCheckpoint,
     /// Shows that the entry is in that checkpoint's tree.
     pub proof: InclusionProof,
-}
-
-/// A statement as it was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredStatement {
-    /// Index of its entry in the log.
-    pub index: u64,
-    /// SHA-256 of the envelope in hex.
-    pub envelope_sha256: String,
-    /// Type of the predicate.
-    pub predicate_type: String,
-    /// The bundle as its signer made it.
-    pub bundle: Vec<u8>,
-    /// The public key that verified it.
-    pub public_key_pem: String,
 }
 
 impl Store {
@@ -145,7 +116,7 @@ impl Store {
             });
         }
         let files = Files::open(dir)?;
-        let db = db::open(&files.path(DATABASE))?;
+        let db = db::open(&files.path(DATABASE), key.verifier())?;
         if db::log_row(&db)?.is_none() {
             if !may_start {
                 return Err(Corruption::MissingRow.into());
@@ -204,7 +175,7 @@ impl Store {
             return Ok(appended);
         }
         let head = sign(&tx, &self.key, size, now)?;
-        db::insert_checkpoint(&tx, size, head.note())?;
+        db::insert_checkpoint(&tx, size, head.note(), signed_at(&head)?)?;
         db::set_checkpoint(&tx, head.note())?;
         self.hook.at(Step::Signed)?;
         tx.commit()?;
@@ -276,38 +247,6 @@ impl Store {
             .verify_inclusion(&proof, &leaf_hash(&body))
             .map_err(|_| Corruption::EntryProof)?;
         Ok(Some(LoggedEntry { index, body, checkpoint, proof }))
-    }
-
-    /// Indexes of the statements about the subject with this SHA-256 (hex), in log order: at most
-    /// `limit`, from index `from` on.
-    pub fn indexes_about(
-        &self,
-        subject: &str,
-        from: u64,
-        limit: u32,
-    ) -> Result<Vec<u64>, StoreError> {
-        let size = self.size();
-        db::indexes_about(&self.db, subject, from.min(size)..size, limit)
-    }
-
-    /// Indexes of the statements of a predicate type, in log order: at most `limit`, from index
-    /// `from` on.
-    pub fn indexes_of_type(
-        &self,
-        predicate_type: &str,
-        from: u64,
-        limit: u32,
-    ) -> Result<Vec<u64>, StoreError> {
-        let size = self.size();
-        db::indexes_of_type(&self.db, predicate_type, from.min(size)..size, limit)
-    }
-
-    /// The statement with this index; `None` if the log has no such index.
-    pub fn statement(&self, index: u64) -> Result<Option<StoredStatement>, StoreError> {
-        if index >= self.size() {
-            return Ok(None);
-        }
-        db::statement_at(&self.db, index)
     }
 
     /// The published bytes of a hash tile or an entry bundle; `None` if there is none.
@@ -387,7 +326,7 @@ impl fmt::Debug for Store {
 fn start_log(db: &Connection, key: &LogKey, now: u64) -> Result<(), StoreError> {
     let tx = db.unchecked_transaction()?;
     let head = sign(&tx, key, 0, now)?;
-    db::insert_checkpoint(&tx, 0, head.note())?;
+    db::insert_checkpoint(&tx, 0, head.note(), signed_at(&head)?)?;
     db::insert_log(
         &tx,
         &LogRow {

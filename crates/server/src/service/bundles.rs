@@ -1,4 +1,4 @@
-//! Submitting bundles and finding them again.
+//! Submitting bundles, and giving them back with their log entry: [`super::find`] finds them.
 
 use std::sync::Arc;
 
@@ -8,27 +8,31 @@ use axum::extract::{Query, Request, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use sealwright_attest::{
     HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, LogEntry, Timestamp,
 };
 use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
 
-use super::submission::{Judge, Submission, check_digest};
+use super::find::{check_project, query_error};
+use super::submission::{Judge, Submission};
 use crate::error::ApiError;
-use crate::state::{MAX_BODY, State, lock, now};
+use crate::state::{MAX_BODY, State, now};
 
 const BUNDLE_0_1: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
 const BUNDLE_0_2: &str = "application/vnd.dev.sigstore.bundle+json;version=0.2";
 
-/// A page of bundles ends after this many bytes of them; one bundle more may fit on it.
-const PAGE_SIZE: usize = 8 << 20;
+/// What `POST /api/v1/bundles` takes beside its body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubmitQuery {
+    /// The project that the statement belongs to.
+    project: Option<String>,
+}
 
-/// Most bundles of a page.
-const PAGE_COUNT: u32 = 1000;
-
-const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+pub(super) const JSON: [(header::HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "application/json")];
 
 /// `POST /api/v1/bundles`: checks the bundle, logs it, answers with the bundle completed by its log
 /// entry. 201, or 200 if the very same signature was logged before.
@@ -37,8 +41,12 @@ const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "applicati
 /// own. The signature must be valid, though, and what it covers well-formed: see [`Submission`].
 pub(super) async fn submit(
     Shared(state): Shared<Arc<State>>,
+    query: Result<Query<SubmitQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let Query(SubmitQuery { project }) = query.map_err(|rejection| query_error(&rejection))?;
+    let project = project.unwrap_or_default();
+    check_project(&project)?;
     if let Some(writer) = state.writer(request.headers())? {
         tracing::info!(target: "audit", writer, "a statement is submitted");
     }
@@ -53,10 +61,14 @@ pub(super) async fn submit(
         Submission::check(&body, &Judge { trust: &shared.upload_trust, tsa, now })
     });
     let Submission { body, bundle, facts } = checked.await?;
+    let retention = state.retention.class_of(&facts.predicate_type, &project).to_owned();
     let statement = StatementRecord {
         envelope_sha256: facts.digest,
         predicate_type: facts.predicate_type,
         subjects: facts.subjects,
+        signers: facts.signer.names(),
+        project,
+        retention,
         bundle: bundle.clone(),
         public_key_pem: facts.verifier_pem,
     };
@@ -69,78 +81,6 @@ pub(super) async fn submit(
     Ok((status, JSON, completed).into_response())
 }
 
-/// What `GET /api/v1/bundles` takes: `subject` or `predicateType`, and where to go on.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct FindQuery {
-    subject: Option<String>,
-    predicate_type: Option<String>,
-    #[serde(default)]
-    from: u64,
-}
-
-/// `GET /api/v1/bundles?subject=<SHA-256 hex>` or `?predicateType=<URI>`: the bundles, completed, in
-/// log order. An answer that would grow too large has `next`; `&from=<next>` continues.
-pub(super) async fn find(
-    Shared(state): Shared<Arc<State>>,
-    query: Result<Query<FindQuery>, QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) =
-        query.map_err(|rejection| ApiError::Query { message: rejection.body_text() })?;
-    let shared = Arc::clone(&state);
-    let answer = state.compute(move || find_page(&shared, query)).await?;
-    Ok((JSON, answer).into_response())
-}
-
-fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
-    let FindQuery { subject, predicate_type, from } = query;
-    // One more than a page has, to know whether it is the last.
-    let limit = PAGE_COUNT + 1;
-    let (name, value, found) = match (subject, predicate_type) {
-        (Some(subject), None) => {
-            check_digest(&subject)?;
-            let found = lock(&state.store)?.indexes_about(&subject, from, limit)?;
-            ("subject", subject, found)
-        }
-        (None, Some(predicate_type)) => {
-            let found = lock(&state.store)?.indexes_of_type(&predicate_type, from, limit)?;
-            ("predicateType", predicate_type, found)
-        }
-        _ => {
-            let message = "give either subject or predicateType".to_owned();
-            return Err(ApiError::Query { message });
-        }
-    };
-    let mut bundles = Vec::new();
-    let mut size = 0_usize;
-    let mut next = None;
-    for (place, index) in (0..).zip(found) {
-        if size >= PAGE_SIZE || place >= PAGE_COUNT {
-            next = Some(index);
-            break;
-        }
-        // Locked anew for each, so that a long page does not hold up who appends; and read one by
-        // one, since all of them together may be more than fits into memory.
-        let (stored, logged) = {
-            let store = lock(&state.store)?;
-            (stored(&store, index)?, logged(&store, index)?)
-        };
-        size = size.saturating_add(stored.len());
-        bundles.push(complete(&stored, logged, &state.log_id)?);
-    }
-    let mut answer = json!({name: value, "bundles": bundles});
-    if let (Some(next), Some(members)) = (next, answer.as_object_mut()) {
-        members.insert("next".to_owned(), next.into());
-    }
-    Ok(answer.to_string())
-}
-
-fn stored(store: &Store, index: u64) -> Result<Vec<u8>, ApiError> {
-    let statement = store.statement(index)?;
-    let missing = ApiError::Internal { what: "a logged statement is not in the store" };
-    statement.map(|statement| statement.bundle).ok_or(missing)
-}
-
 pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {
     store.entry(index)?.ok_or(ApiError::Internal { what: "an appended entry is not in the store" })
 }
@@ -149,7 +89,11 @@ pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError>
 ///
 /// One kind of entry stays beside it: that of another log whose promise of inclusion is all that says
 /// when a certificate was used.
-fn complete(stored: &[u8], logged: LoggedEntry, log_id: &[u8]) -> Result<Value, ApiError> {
+pub(super) fn complete(
+    stored: &[u8],
+    logged: LoggedEntry,
+    log_id: &[u8],
+) -> Result<Value, ApiError> {
     let broken = || ApiError::Internal { what: "a stored bundle does not parse" };
     let mut bundle: Value = serde_json::from_slice(stored).map_err(|_| broken())?;
     let entry = log_entry(logged, log_id)?.to_value();

@@ -57,6 +57,11 @@ pub struct Config {
     #[serde(default)]
     pub trust_root_ca: Vec<PathBuf>,
 
+    /// TOML file with the classes that say how long which statements are kept. Without it, all are kept
+    /// for ever.
+    #[serde(default)]
+    pub retention: Option<PathBuf>,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -89,6 +94,7 @@ impl Config {
             writers: None,
             trust: Vec::new(),
             trust_root_ca: Vec::new(),
+            retention: None,
             insecure_plain_http: false,
         }
     }

@@ -23,7 +23,7 @@ use sealwright_tlog::LogKey;
 use super::StartError;
 use super::authorities::{self, Authorities};
 use super::config::Config;
-use crate::state::signing_time;
+use crate::state::{now, signing_time};
 
 pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
 pub(super) const TRUSTED_ROOT_FILE: &str = "trusted_root.json";
@@ -65,6 +65,16 @@ pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartErr
         .ok_or(StartError::LogKeyMissing { path: key_path })?;
     let opened = Store::open_as_it_is(dir, &config.origin, &key, now);
     opened.map_err(|error| StartError::store(dir, error))
+}
+
+/// The same by the name that the instance's own trusted root gives its log.
+pub(super) fn open_stopped(data_dir: &Path) -> Result<Store, StartError> {
+    let path = data_dir.join(TRUSTED_ROOT_FILE);
+    let bad = || StartError::TrustedRoot { path: path.clone() };
+    let text = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
+    let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
+    let origin = root.logs().first().ok_or_else(bad)?.key.name().to_owned();
+    open_as_it_is(&Config { origin, ..Config::new(data_dir) }, now())
 }
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {

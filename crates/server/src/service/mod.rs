@@ -3,7 +3,9 @@
 //! | Route | What it answers |
 //! | --- | --- |
 //! | `POST /api/v1/bundles` | logs a bundle; the bundle with its log entry |
-//! | `GET /api/v1/bundles?subject=…` or `?predicateType=…` | bundles, in log order |
+//! | `GET /api/v1/bundles?subject=…&predicateType=…` and more | bundles, in log order |
+//! | `GET /api/v1/statements?…` | the same statements without their bundles |
+//! | `GET /api/v1/bundles/{index}`, `…/original` | one bundle, with this log's entry or with its old ones |
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
 //! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
@@ -27,15 +29,18 @@ mod bundles;
 mod check;
 mod config;
 mod data;
+mod facts;
+mod find;
 mod fulcio;
 pub(crate) mod issuers;
 mod log;
 mod rekor;
+pub(crate) mod retention;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;
-mod trust;
 mod submission;
+mod trust;
 mod tsa;
 pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
@@ -57,11 +62,13 @@ use crate::{http, tls};
 
 pub use check::{InstanceReport, check};
 pub use config::{Config, TlsFiles};
+pub use retention::{EraseError, Erased, erase};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use issuers::Issuers;
+use retention::{Expiring, Retention};
 use sequencer::Sequencer;
 use upload_trust::UploadTrust;
 use witnesses::{Asking, Witnesses};
@@ -91,6 +98,7 @@ struct Parts {
     sequencer: Sequencer,
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
+    expiring: Option<Expiring>,
 }
 
 /// SIGTERM and SIGINT, caught.
@@ -125,6 +133,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let issuers = config.issuers.as_deref().map(Issuers::read).transpose()?;
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let writers = config.writers.as_deref().map(Writers::read).transpose()?;
+    let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
     let upload_trust = UploadTrust::read(
         &data.trusted_root_json,
@@ -157,7 +166,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         issuers,
         writers,
     )
-    .with_upload_trust(upload_trust);
+    .with_statements(upload_trust, retention.clone().unwrap_or_default());
+    let expiring = retention
+        .map(|retention| Expiring::start(retention, Arc::clone(&store)))
+        .transpose()
+        .map_err(StartError::Threads)?;
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
@@ -172,7 +185,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
         initialised,
-        parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking }),
+        parts: Some(Parts {
+            runtime,
+            shutdown,
+            server,
+            sequencer,
+            sequencer_thread,
+            asking,
+            expiring,
+        }),
     })
 }
 
@@ -265,13 +286,17 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking } = parts;
+        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking, expiring } =
+            parts;
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
             tracing::error!(%error, "the HTTP server ended badly");
         }
         if let Some(asking) = asking {
             asking.stop();
+        }
+        if let Some(expiring) = expiring {
+            expiring.stop();
         }
         sequencer.stop();
         if sequencer_thread.join().is_err() {

@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
-use super::{bundles, fulcio, log, rekor, tsa};
+use super::{bundles, find, fulcio, log, rekor, tsa};
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State};
 
@@ -19,7 +19,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) fn router(state: State) -> Router {
     Router::new()
         .route("/healthz", get(log::health))
-        .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
+        .route("/api/v1/bundles", get(find::bundles).post(bundles::submit))
+        .route("/api/v1/bundles/{index}", get(find::bundle))
+        .route("/api/v1/bundles/{index}/original", get(find::original))
+        .route("/api/v1/statements", get(find::statements))
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/witnessed-checkpoint", get(log::witnessed_checkpoint))
         .route("/api/v1/consistency", get(log::consistency))

@@ -142,6 +142,14 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The file with the retention classes cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Retention {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file with the writers cannot be used.
     #[error("{}: {problem}", path.display())]
     Writers {
@@ -259,6 +267,9 @@ impl StartError {
             Self::UploadTrust { .. } => {
                 "give a trusted_root.json with --trust, certificates of authorities in PEM with \
                  --trust-root-ca"
+            }
+            Self::Retention { .. } => {
+                "write [[class]] with name and keep (such as P10Y), and predicate_types or projects"
             }
             Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",

@@ -16,19 +16,19 @@ use serde_json::{Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealwright_attest::{
-    Bundle, ExpectedIdentity, LogEntry, OmsPredicate, PublicKey, STATEMENT_TYPE, Signed, Statement,
-    Timestamp, VerificationMaterial, VerifyError, check_certificate, check_signature, from_value,
-    hashedrekord_body, parse_strict,
+    Bundle, ExpectedIdentity, LogEntry, PublicKey, Signed, Timestamp, VerificationMaterial,
+    VerifyError, check_certificate, check_signature, from_value, hashedrekord_body, parse_strict,
 };
 use sealwright_authority::{TimestampAuthority, TimestampRequest, certificate_pem};
 use sealwright_manifest::Sha256;
 use sealwright_sigstore::{
-    Artifact, DigestAlgorithm, EntryRequest, Evidence, IdentityPolicy, ManagedKey, SigstoreBundle,
-    SigstoreError, Signer, SignerIdentity, Thresholds, TimeSource, Trust, VerifiedSigstore,
+    Artifact, ArtifactProblem, EntryRequest, Evidence, IdentityPolicy, ManagedKey, Signer,
+    SigstoreBundle, SigstoreError, Thresholds, TimeSource, Trust, VerifiedSigstore, VerifiedTime,
     verify_artifact, verify_statement,
 };
 use sealwright_tlog::tile::MAX_ENTRY_LEN;
 
+use super::facts::{Facts, check_digest};
 use super::upload_trust::UploadTrust;
 use crate::error::ApiError;
 use crate::state::MAX_BODY;
@@ -48,35 +48,6 @@ pub(super) struct Submission {
     pub(super) bundle: Vec<u8>,
     /// What it is found by.
     pub(super) facts: Facts,
-}
-
-/// What a bundle says, verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// Names the statement: SHA-256 of the envelope's PAE, or of the artifact if that is signed itself.
-    pub(super) digest: String,
-    /// Empty if an artifact itself is signed.
-    pub(super) predicate_type: String,
-    /// SHA-256 of each subject in hex.
-    pub(super) subjects: Vec<String>,
-    /// Who signed.
-    pub(super) signer: SignerName,
-    /// The key or the certificate that the signature is valid under, in PEM.
-    pub(super) verifier_pem: String,
-}
-
-/// How a signer is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SignerName {
-    /// By [`PublicKey::id`].
-    Key(String),
-    /// By what an authority certified.
-    Certificate {
-        /// Subject alternative name, or the certificate's subject without one.
-        identity: String,
-        /// The OIDC issuer that vouched for it to the authority.
-        issuer: Option<String>,
-    },
 }
 
 /// What verification needs beside the bundle.
@@ -125,19 +96,10 @@ impl Submission {
         };
         submission.facts.subjects.iter().try_for_each(|digest| check_digest(digest))?;
         match submission.body.len() {
-            len if len > MAX_ENTRY_LEN => {
-                Err(ApiError::EntryTooLong { len, limit: MAX_ENTRY_LEN })
-            }
+            len if len > MAX_ENTRY_LEN => Err(ApiError::EntryTooLong { len, limit: MAX_ENTRY_LEN }),
             _ => Ok(submission),
         }
     }
-}
-
-/// Refuses what is not the SHA-256 of anything.
-pub(super) fn check_digest(digest: &str) -> Result<(), ApiError> {
-    Sha256::parse(digest)
-        .map(|_| ())
-        .map_err(|_| ApiError::Digest { digest: digest.chars().take(100).collect() })
 }
 
 impl Judge<'_> {
@@ -149,13 +111,7 @@ impl Judge<'_> {
         let bundle = self.with_known_entries(&signed, with_hint(bundle, &key))?;
         Ok(Submission {
             body: hashedrekord_body(bundle.envelope(), &key),
-            facts: Facts {
-                digest: signed.digest().to_string(),
-                predicate_type: signed.statement().predicate_type.clone(),
-                subjects: signed.subject_digests(),
-                signer: SignerName::Key(key.id()),
-                verifier_pem: key.pem(),
-            },
+            facts: Facts::of_signed(&signed, key.pem()),
             bundle: bundle.to_json().into_bytes(),
         })
     }
@@ -182,11 +138,7 @@ impl Judge<'_> {
         let bundle = parse(value)?;
         let verified = self.verify(&bundle, Signer::Key(&key))?;
         let entry = EntryRequest::of_bundle(&bundle, Some(&key))?;
-        let facts = Facts {
-            signer: SignerName::Key(public.id()),
-            verifier_pem: public.pem(),
-            ..message_facts(&bundle)?
-        };
+        let facts = Facts::of_message(&bundle, public.pem())?;
         Ok(self.submission(bundle, &verified, entry, facts))
     }
 
@@ -214,9 +166,10 @@ impl Judge<'_> {
         let anybody = IdentityPolicy::insecure_any_identity();
         let signer = Signer::Identity(&anybody);
         let (bundle, verified) = match (self.verify(&bundle, signer), self.tsa) {
-            (Err(Refusal { error: SigstoreError::TooFew { what: Evidence::Times, .. } }), Some(tsa))
-                if bundle.timestamp_count() == 0 =>
-            {
+            (
+                Err(Refusal { error: SigstoreError::TooFew { what: Evidence::Times, .. } }),
+                Some(tsa),
+            ) if bundle.timestamp_count() == 0 => {
                 let stamped = parse(self.stamp(value, &bundle, tsa)?)?;
                 let verified = self.verify(&stamped, signer)?;
                 (stamped, verified)
@@ -224,22 +177,10 @@ impl Judge<'_> {
             (outcome, _) => (bundle, outcome?),
         };
         let entry = EntryRequest::of_bundle(&bundle, None)?;
+        let pem = certificate_pem(bundle.certificate().unwrap_or_default());
         let facts = match verified.0.payload() {
-            Some(payload) => statement_facts(payload)?,
-            None => message_facts(&bundle)?,
-        };
-        let facts = match verified.0.signer() {
-            SignerIdentity::Certificate { subject, issuer, certificate } => Facts {
-                signer: SignerName::Certificate {
-                    identity: subject.clone(),
-                    issuer: issuer.clone(),
-                },
-                verifier_pem: certificate_pem(certificate),
-                ..facts
-            },
-            SignerIdentity::Key { .. } => {
-                return Err(ApiError::Internal { what: "a certificate became a key" });
-            }
+            Some(payload) => Facts::of_payload(payload, pem)?,
+            None => Facts::of_message(&bundle, pem)?,
         };
         Ok(self.submission(bundle, &verified, entry, facts))
     }
@@ -312,27 +253,17 @@ impl Judge<'_> {
         };
         let size = chain.iter().map(Vec::len).max().unwrap_or_default();
         if chain.len() > MAX_CHAIN || size > MAX_CERTIFICATE {
-            let message = format!(
-                "a chain has at most {MAX_CHAIN} certificates of {MAX_CERTIFICATE} bytes"
-            );
+            let message =
+                format!("a chain has at most {MAX_CHAIN} certificates of {MAX_CERTIFICATE} bytes");
             return Err(ApiError::Shape { message });
         }
         let leaf = chain.first().cloned().unwrap_or_default();
         let certificates = self.trust.certificates().ok_or(VerifyError::NotCertificateSigned)?;
         let anybody = ExpectedIdentity::InsecureAny;
-        let (signed, certified) = check_certificate(&bundle, certificates, &anybody, self.now)?;
+        let (signed, _) = check_certificate(&bundle, certificates, &anybody, self.now)?;
         let envelope = bundle.envelope();
         let entry = EntryRequest::of_message(&leaf, &envelope.pae(), &envelope.signature)?;
-        let facts = Facts {
-            digest: signed.digest().to_string(),
-            predicate_type: signed.statement().predicate_type.clone(),
-            subjects: signed.subject_digests(),
-            signer: SignerName::Certificate {
-                identity: certified.identities.first().unwrap_or(&certified.subject).clone(),
-                issuer: None,
-            },
-            verifier_pem: certificate_pem(&leaf),
-        };
+        let facts = Facts::of_signed(&signed, certificate_pem(&leaf));
         // Other logs' entries are about another kind of verifier, or unknown here.
         let bundle = bundle.with_log_entries(Vec::new());
         Ok(Submission { body: entry.body().to_vec(), bundle: bundle.to_json().into_bytes(), facts })
@@ -379,15 +310,13 @@ fn verify_under(
     let thresholds = Thresholds { logs: 0, ..Thresholds::of(trust) };
     let verified = match bundle.message_digest() {
         Some((algorithm, digest)) => {
-            let artifact = Artifact::from_digest(algorithm, digest)
-                .ok_or(sealwright_sigstore::ArtifactProblem::Mismatch)?;
+            let artifact =
+                Artifact::from_digest(algorithm, digest).ok_or(ArtifactProblem::Mismatch)?;
             verify_artifact(bundle, &artifact, trust, signer, &thresholds, now)?
         }
         None => verify_statement(bundle, trust, signer, &thresholds, now)?,
     };
-    let is_stamp = |time: &&sealwright_sigstore::VerifiedTime| {
-        matches!(time.source, TimeSource::TimestampAuthority(_))
-    };
+    let is_stamp = |time: &&VerifiedTime| matches!(time.source, TimeSource::TimestampAuthority(_));
     let (found, needed) =
         (verified.times().iter().filter(is_stamp).count(), bundle.timestamp_count());
     if found < needed {
@@ -395,61 +324,6 @@ fn verify_under(
         return Err(SigstoreError::TooFew { what: Evidence::Times, found, needed });
     }
     Ok(verified)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AnyStatement {
-    predicate_type: String,
-    subject: Vec<AnySubject>,
-}
-
-#[derive(Deserialize)]
-struct AnySubject {
-    #[serde(default)]
-    digest: std::collections::BTreeMap<String, String>,
-}
-
-/// What a statement of version 0.1 or 1 is found by. Nothing is known yet of its signer.
-fn statement_facts(payload: &[u8]) -> Result<Facts, ApiError> {
-    let value = parse_strict(payload, MAX_BODY)?;
-    let is_current = value["_type"] == STATEMENT_TYPE;
-    let statement: AnyStatement =
-        from_value(value).map_err(|error| ApiError::Shape { message: error.to_string() })?;
-    let mut subjects = Vec::new();
-    if is_current && OmsPredicate::is_oms_type(&statement.predicate_type) {
-        let whole = Statement::parse(payload).map_err(VerifyError::from)?;
-        let oms = OmsPredicate::from_statement(&whole).map_err(VerifyError::from)?;
-        subjects.extend(oms.model_digest().map(|digest| digest.to_string()));
-    }
-    subjects.extend(statement.subject.into_iter().filter_map(|mut s| s.digest.remove("sha256")));
-    subjects.dedup();
-    let pae = sealwright_attest::pae(sealwright_attest::IN_TOTO_PAYLOAD_TYPE, payload);
-    Ok(Facts {
-        digest: Sha256::of(&pae).to_string(),
-        predicate_type: statement.predicate_type,
-        subjects,
-        signer: SignerName::Key(String::new()),
-        verifier_pem: String::new(),
-    })
-}
-
-/// The same of an artifact that is signed itself. Only its SHA-256 can be found again.
-fn message_facts(bundle: &SigstoreBundle) -> Result<Facts, ApiError> {
-    let digest = match bundle.message_digest() {
-        Some((DigestAlgorithm::Sha256, digest)) => hex::encode(digest),
-        Some((algorithm, _)) => {
-            return Err(ApiError::Digest { digest: format!("messageDigest of {algorithm}") });
-        }
-        None => return Err(ApiError::Digest { digest: "no messageDigest".to_owned() }),
-    };
-    Ok(Facts {
-        digest: digest.clone(),
-        predicate_type: String::new(),
-        subjects: vec![digest],
-        signer: SignerName::Key(String::new()),
-        verifier_pem: String::new(),
-    })
 }
 
 /// The bundle with a hint at its key. Verifiers look the key up by the hint, the signature does not

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use sealwright_store::{Step, Store, StoreError};
 
 use crate::check_log::{check_log, check_published};
-use crate::fixture::{START, batch, entry, grow, open, signed_at};
+use crate::fixture::{START, about, batch, entry, grow, open, own_subject, signed_at};
 
 const STEPS: [Step; 5] = [
     Step::Signed,
@@ -106,9 +106,7 @@ fn after_a_failure_the_next_call_finishes_first() {
             assert_eq!(store.checkpoint(), &before);
             assert_eq!(store.size(), 254);
             assert!(store.entry(254).unwrap().is_none());
-            assert!(
-                store.indexes_about(&crate::fixture::own_subject(254), 0, 9).unwrap().is_empty()
-            );
+            assert!(about(&store, &own_subject(254)).is_empty());
         }
         let appended =
             store.append(&[entry(254), entry(255), entry(256), entry(257)], now).unwrap();
