@@ -11,6 +11,7 @@ use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
 mod check;
+mod erase;
 mod trust;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
@@ -35,6 +36,8 @@ enum Command {
     Trust(trust::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
+    /// Erase what statements of a stopped instance say, and keep their entries.
+    Erase(erase::Args),
 }
 
 /// Where an instance is kept, and what it is called.
@@ -76,6 +79,16 @@ struct ServeArgs {
     /// TOML file with the writers who may submit statements; everybody may otherwise.
     #[arg(long, value_name = "FILE")]
     writers: Option<PathBuf>,
+    /// Verify bundles with certificates against this trusted root as well, when they are submitted, and
+    /// keep the entries of its logs; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    trust: Vec<PathBuf>,
+    /// Take certificates that lead to a root in this PEM file (OMS); may be repeated.
+    #[arg(long, value_name = "PEM")]
+    trust_root_ca: Vec<PathBuf>,
+    /// TOML file with the classes that say how long which statements are kept; for ever otherwise.
+    #[arg(long, value_name = "FILE")]
+    retention: Option<PathBuf>,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -92,6 +105,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
+        Some(Command::Erase(args)) => erase::run(args, ui),
     }
 }
 
@@ -154,6 +168,9 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         issuers: args.issuers.clone(),
         witnesses: args.witnesses.clone(),
         writers: args.writers.clone(),
+        trust: args.trust.clone(),
+        trust_root_ca: args.trust_root_ca.clone(),
+        retention: args.retention.clone(),
         init: args.init,
         ..instance.config()
     };
@@ -200,6 +217,8 @@ impl From<StartError> for CliError {
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }
             | StartError::Writers { .. }
+            | StartError::UploadTrust { .. }
+            | StartError::Retention { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }

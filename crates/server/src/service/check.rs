@@ -5,10 +5,10 @@ use std::path::Path;
 
 use sealwright_store::{CheckReport, Filter, Payload, Store, StoreError};
 
+use super::StartError;
 use super::data;
 use super::facts::Facts;
 use super::trust::has_keys;
-use super::StartError;
 
 /// What [`check`] looked at, and what does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -52,19 +54,31 @@ impl SignerName {
         let certificate = pem_blocks(verifier_pem)
             .into_iter()
             .find(|block| block.label == "CERTIFICATE")
-            .and_then(|block| CertificateDetails::parse(&block.content?));
-        match certificate {
-            Some(CertificateDetails { subject, names, oidc_issuer, .. }) => {
-                let mut identities: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
-                if identities.is_empty() {
-                    identities.push(subject);
-                }
-                Self::Certificate { identities, issuer: oidc_issuer }
-            }
-            None => {
-                Self::Key(PublicKey::from_pem(verifier_pem).map(|key| key.id()).unwrap_or_default())
-            }
+            .and_then(|block| Self::of_certificate(&block.content?));
+        certificate.unwrap_or_else(|| {
+            Self::Key(PublicKey::from_pem(verifier_pem).map(|key| key.id()).unwrap_or_default())
+        })
+    }
+
+    /// The signer by what was logged, which stays when a statement is erased.
+    pub(super) fn of_entry(body: &[u8]) -> Option<Self> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let verifier = body.pointer("/spec/hashedRekordV002/signature/verifier")?;
+        let der = |form: &str| STANDARD.decode(verifier[form]["rawBytes"].as_str()?).ok();
+        match der("x509Certificate") {
+            Some(certificate) => Self::of_certificate(&certificate),
+            None => Some(Self::Key(PublicKey::from_spki(&der("publicKey")?).ok()?.id())),
         }
+    }
+
+    fn of_certificate(der: &[u8]) -> Option<Self> {
+        let CertificateDetails { subject, names, oidc_issuer, .. } =
+            CertificateDetails::parse(der)?;
+        let mut identities: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
+        if identities.is_empty() {
+            identities.push(subject);
+        }
+        Some(Self::Certificate { identities, issuer: oidc_issuer })
     }
 
     /// Every name by which the store finds the signer.
@@ -213,8 +227,6 @@ impl Facts {
 
 /// What a stored bundle is about, without verifying it again: SHA-256 of the subjects.
 pub(super) fn subjects_of(bundle: &[u8]) -> Vec<String> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
     let Ok(value) = serde_json::from_slice::<Value>(bundle) else { return Vec::new() };
     let decode = |value: &Value| STANDARD.decode(value.as_str().unwrap_or_default()).ok();
     let message = &value["messageSignature"]["messageDigest"]["digest"];

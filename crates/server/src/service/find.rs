@@ -37,7 +37,7 @@ pub(super) struct FindQuery {
     /// SHA-256 of a subject, with or without `sha256:` before it.
     subject: Option<String>,
     predicate_type: Option<String>,
-    /// A key's id, `sha256:` and 64 digits.
+    /// A key's id, with or without `sha256:` before it.
     signer: Option<String>,
     /// A certificate's subject alternative name.
     identity: Option<String>,
@@ -135,7 +135,7 @@ impl FindQuery {
         self.project.as_deref().map(check_project).transpose()?;
         let signer = match (&self.signer, &self.identity, &self.issuer) {
             (None, None, None) => None,
-            (Some(key), None, None) => Some(key.clone()),
+            (Some(key), None, None) => Some(key.strip_prefix("sha256:").unwrap_or(key).to_owned()),
             (None, identity, issuer) => Some(certified(identity.as_deref(), issuer.as_deref())),
             _ => return Err(bad("give either signer, or identity and issuer")),
         };
@@ -243,7 +243,12 @@ fn describe(stored: &StoredStatement, logged: &LoggedEntry) -> Value {
             value["signer"] = SignerName::of(public_key_pem).to_value();
             value["size"] = bundle.len().into();
         }
-        Payload::Erased { at } => value["erasedAt"] = json!(time(*at)),
+        Payload::Erased { at } => {
+            value["erasedAt"] = json!(time(*at));
+            if let Some(signer) = SignerName::of_entry(&logged.body) {
+                value["signer"] = signer.to_value();
+            }
+        }
     }
     value
 }

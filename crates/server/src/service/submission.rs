@@ -139,7 +139,7 @@ impl Judge<'_> {
         let verified = self.verify(&bundle, Signer::Key(&key))?;
         let entry = EntryRequest::of_bundle(&bundle, Some(&key))?;
         let facts = Facts::of_message(&bundle, public.pem())?;
-        Ok(self.submission(bundle, &verified, entry, facts))
+        self.submission(bundle, &verified, entry, facts)
     }
 
     /// Anything with a certificate.
@@ -182,7 +182,7 @@ impl Judge<'_> {
             Some(payload) => Facts::of_payload(payload, pem)?,
             None => Facts::of_message(&bundle, pem)?,
         };
-        Ok(self.submission(bundle, &verified, entry, facts))
+        self.submission(bundle, &verified, entry, facts)
     }
 
     /// The first trusted root that vouches for the bundle, and what it vouches for.
@@ -231,17 +231,24 @@ impl Judge<'_> {
         (_, trust): &(VerifiedSigstore, &Trust),
         entry: EntryRequest,
         facts: Facts,
-    ) -> Submission {
+    ) -> Result<Submission, ApiError> {
+        let is_statement = !bundle.signs_message();
         let mut value = bundle.into_value();
         if let Some(Value::Array(entries)) = value.pointer_mut("/verificationMaterial/tlogEntries")
         {
             entries.retain(|entry| {
                 let id = entry["logId"]["keyId"].as_str().unwrap_or_default();
-                STANDARD.decode(id).is_ok_and(|id| trust.knows_log(&id))
+                STANDARD
+                    .decode(id)
+                    .is_ok_and(|id| trust.knows_log(&id) && !self.trust.is_own_log(&id))
             });
         }
+        if is_statement {
+            // Whoever decides about a model reads all statements about it: none may stand in the way.
+            Bundle::from_value(value.clone())?;
+        }
         let body = entry.body().to_vec();
-        Submission { body, bundle: value.to_string().into_bytes(), facts }
+        Ok(Submission { body, bundle: value.to_string().into_bytes(), facts })
     }
 
     /// A certificate as OMS v1.0 §8.2 has it: a chain that leads to an authority that the operator

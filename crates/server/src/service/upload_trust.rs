@@ -18,6 +18,8 @@ const MAX_FILE: u64 = 4 << 20;
 pub(crate) struct UploadTrust {
     /// The instance's own first.
     roots: Vec<Trust>,
+    /// The instance's own log.
+    own_log: Option<TrustedRoot>,
     /// The logs of the others.
     other_logs: Vec<TrustedRoot>,
     /// For certificates that are not of Fulcio's kind.
@@ -38,8 +40,9 @@ impl UploadTrust {
             problem,
         };
         let own_path = Path::new(super::data::TRUSTED_ROOT_FILE);
+        let own_log = TrustedRoot::parse(own.as_bytes()).ok();
         let own = Trust::parse(own.as_bytes()).map_err(|e| bad(own_path, e.to_string()))?;
-        let mut trust = Self { roots: vec![own], other_logs: Vec::new(), certificates: None };
+        let mut trust = Self { roots: vec![own], own_log, ..Self::default() };
         for path in roots {
             let bytes = read(path)?;
             let root = Trust::parse(&bytes).map_err(|error| bad(path, error.to_string()))?;
@@ -69,6 +72,11 @@ impl UploadTrust {
     /// The trusted roots, the instance's own first.
     pub(super) fn roots(&self) -> &[Trust] {
         &self.roots
+    }
+
+    /// Whether this is the instance's own log, whose entry is put into every bundle anew.
+    pub(super) fn is_own_log(&self, id: &[u8]) -> bool {
+        self.own_log.as_ref().is_some_and(|root| root.log(id).is_some())
     }
 
     /// The logs of other instances.
