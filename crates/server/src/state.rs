@@ -11,6 +11,7 @@ use sealwright_store::Store;
 use crate::error::ApiError;
 use crate::service::authorities::Authorities;
 use crate::service::issuers::Issuers;
+use crate::service::oci;
 use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
 use crate::service::upload_trust::UploadTrust;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     writers: Option<Writers>,
     /// Whom this instance believes about what is submitted.
     pub(crate) upload_trust: UploadTrust,
+    /// What digests of OCI artifacts stand for.
+    pub(crate) oci: oci::Known,
     /// How long statements are kept.
     pub(crate) retention: Retention,
     /// Memory for bodies, taken before a body is read.
@@ -83,6 +86,7 @@ impl State {
             cosignatures: Arc::default(),
             writers,
             upload_trust: UploadTrust::default(),
+            oci: oci::Known::default(),
             retention: Retention::default(),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
             compute_places: Arc::new(Semaphore::new(processors)),

@@ -34,6 +34,8 @@ mod find;
 mod fulcio;
 pub(crate) mod issuers;
 mod log;
+pub(crate) mod oci;
+mod openapi;
 mod rekor;
 pub(crate) mod retention;
 mod routes;

@@ -7,9 +7,9 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
-use super::{bundles, find, fulcio, log, rekor, tsa};
+use super::{bundles, find, fulcio, log, oci, openapi, rekor, tsa};
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State};
 
@@ -37,6 +37,9 @@ pub(super) fn router(state: State) -> Router {
         .route("/api/v2/tile/{*path}", get(log::tile))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
+        .route("/v2/", any(oci::version))
+        .route("/v2/{*path}", any(oci::resource))
+        .route("/openapi.json", get(openapi::description))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))
