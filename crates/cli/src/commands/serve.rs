@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_server::service::{self, Config, Initialised, StartError, TlsFiles};
+use sealwright_server::service::{
+    self, Config, ForwardedHeader, Initialised, Network, StartError, TlsFiles,
+};
 
 use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
@@ -61,7 +63,7 @@ struct InstanceArgs {
     /// PEM certificate chain, for https.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// PEM private key of the certificate.
+    /// PEM private key of the certificate. Both files are read again when they change.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
@@ -70,13 +72,16 @@ struct InstanceArgs {
 struct ServeArgs {
     #[command(flatten)]
     instance: InstanceArgs,
+    /// PEM certificates of the authorities for certificates that clients may show.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// TOML file with the issuers of ID tokens for whom certificates are issued.
     #[arg(long, value_name = "FILE")]
     issuers: Option<PathBuf>,
     /// TOML file with the witnesses that are asked to cosign, and how many make a quorum.
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
-    /// TOML file with the writers who may submit statements; everybody may otherwise.
+    /// TOML file with the writers who may submit statements, and the readers; everybody otherwise.
     #[arg(long, value_name = "FILE")]
     writers: Option<PathBuf>,
     /// Verify bundles with certificates against this trusted root as well, when they are submitted, and
@@ -89,6 +94,15 @@ struct ServeArgs {
     /// TOML file with the classes that say how long which statements are kept; for ever otherwise.
     #[arg(long, value_name = "FILE")]
     retention: Option<PathBuf>,
+    /// TOML file with limits: requests a second, entries a day.
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
+    /// Network of proxies that say for whom they ask; may be given several times.
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<Network>,
+    /// Header in which they say so: x-forwarded-for or forwarded.
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
+    forwarded_header: ForwardedHeader,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -154,7 +168,7 @@ impl InstanceArgs {
         Config {
             listen: self.listen,
             origin: self.origin.clone(),
-            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: None }),
             ..Config::new(&self.data)
         }
     }
@@ -163,7 +177,7 @@ impl InstanceArgs {
 fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     args.daemon.start(ui)?;
     let instance = &args.instance;
-    let config = Config {
+    let mut config = Config {
         insecure_plain_http: args.insecure_plain_http,
         issuers: args.issuers.clone(),
         witnesses: args.witnesses.clone(),
@@ -171,9 +185,15 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         trust: args.trust.clone(),
         trust_root_ca: args.trust_root_ca.clone(),
         retention: args.retention.clone(),
+        limits: args.limits.clone(),
+        trusted_proxies: args.trusted_proxies.clone(),
+        forwarded_header: args.forwarded_header,
         init: args.init,
         ..instance.config()
     };
+    if let Some(tls) = &mut config.tls {
+        tls.client_ca.clone_from(&args.tls_client_ca);
+    }
     if !args.init && !service::has_keys(&instance.data) && !instance.data.is_file() {
         return Err(StartError::NotInitialised { dir: instance.data.clone() }.into());
     }
@@ -219,6 +239,7 @@ impl From<StartError> for CliError {
             | StartError::Writers { .. }
             | StartError::UploadTrust { .. }
             | StartError::Retention { .. }
+            | StartError::Limits { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }

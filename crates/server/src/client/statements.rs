@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use ureq::RequestBuilder;
+use ureq::typestate::WithoutBody;
 
 use sealwright_attest::{
     Bundle, BundleError, PublicKey, VerificationMaterial, certified_hashedrekord_body,
@@ -188,6 +190,9 @@ impl ServiceClient {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
+        if let Some(project) = &self.project {
+            request = request.query("project", project);
+        }
         let answer = self.answer(&url, request.send(body.to_string()), MAX_ANSWER)?;
         parse_strict(&answer, MAX_ANSWER).map_err(malformed)
     }
@@ -260,7 +265,7 @@ impl ServiceClient {
             let time_left = time.map_or(TOTAL_TIMEOUT, |time| {
                 time.saturating_sub(started.elapsed()).min(TOTAL_TIMEOUT)
             });
-            let request = self.agent.get(&url).query_pairs(query.pairs());
+            let request = self.reading(&url).query_pairs(query.pairs());
             let request = request.query("from", from.to_string());
             let request = request.config().timeout_global(Some(time_left)).build();
             let answer = self.answer(&url, request.call(), left)?;
@@ -293,7 +298,7 @@ impl ServiceClient {
         limit: u32,
     ) -> Result<StatementPage, ClientError> {
         let url = format!("{}/api/v1/statements", self.base);
-        let request = self.agent.get(&url).query_pairs(query.pairs());
+        let request = self.reading(&url).query_pairs(query.pairs());
         let request = request.query("from", from.to_string()).query("limit", limit.to_string());
         let page: StatementPage = from_json(&self.answer(&url, request.call(), MAX_ANSWER)?)?;
         match page.next {
@@ -307,7 +312,8 @@ impl ServiceClient {
     /// # Errors
     /// [`ClientError`].
     pub fn bundle(&self, index: u64) -> Result<Vec<u8>, ClientError> {
-        self.log_file(&format!("api/v1/bundles/{index}"), MAX_ANSWER)
+        let url = format!("{}/api/v1/bundles/{index}", self.base);
+        self.answer(&url, self.reading(&url).call(), MAX_ANSWER)
     }
 
     /// The same with the log entries that it was submitted with; unverified.
@@ -315,6 +321,16 @@ impl ServiceClient {
     /// # Errors
     /// [`ClientError`].
     pub fn original_bundle(&self, index: u64) -> Result<Vec<u8>, ClientError> {
-        self.log_file(&format!("api/v1/bundles/{index}/original"), MAX_ANSWER)
+        let url = format!("{}/api/v1/bundles/{index}/original", self.base);
+        self.answer(&url, self.reading(&url).call(), MAX_ANSWER)
+    }
+
+    /// A request for what may not be everybody's to read.
+    fn reading(&self, url: &str) -> RequestBuilder<WithoutBody> {
+        let request = self.agent.get(url);
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,7 +13,9 @@ use sealwright_attest::{
 };
 use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
 
-use super::find::{check_project, query_error};
+use super::access::{Credentials, Project};
+use super::body;
+use super::find::query_error;
 use super::submission::{Judge, Submission};
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State, now};
@@ -26,9 +26,10 @@ const BUNDLE_0_2: &str = "application/vnd.dev.sigstore.bundle+json;version=0.2";
 /// What `POST /api/v1/bundles` takes beside its body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SubmitQuery {
+struct SubmitQuery {
     /// The project that the statement belongs to.
-    project: Option<String>,
+    #[serde(default)]
+    project: String,
 }
 
 pub(super) const JSON: [(header::HeaderName, &str); 1] =
@@ -41,18 +42,14 @@ pub(super) const JSON: [(header::HeaderName, &str); 1] =
 /// own. The signature must be valid, though, and what it covers well-formed: see [`Submission`].
 pub(super) async fn submit(
     Shared(state): Shared<Arc<State>>,
-    query: Result<Query<SubmitQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Query(SubmitQuery { project }) = query.map_err(|rejection| query_error(&rejection))?;
-    let project = project.unwrap_or_default();
-    check_project(&project)?;
-    if let Some(writer) = state.writer(request.headers())? {
-        tracing::info!(target: "audit", writer, "a statement is submitted");
-    }
+    let (head, body) = request.into_parts();
+    let project = submitted_to(&head.uri)?;
+    let writer = state.writer(Credentials::of(&head), &project).await?;
+    let request = Request::from_parts(head, body);
     let declared = declared_length(request.headers(), MAX_BODY)?;
-    let room = state.room_for(declared)?;
-    let body = read_body(request, declared).await?;
+    let (body, room) = state.receive(request, declared).await?;
     let shared = Arc::clone(&state);
     let checked = state.compute(move || {
         let now = Timestamp::from_unix(now())
@@ -61,24 +58,48 @@ pub(super) async fn submit(
         Submission::check(&body, &Judge { trust: &shared.upload_trust, tsa, now })
     });
     let Submission { body, bundle, facts } = checked.await?;
-    let retention = state.retention.class_of(&facts.predicate_type, &project).to_owned();
+    let retention = state.retention.class_of(&facts.predicate_type, project.as_str()).to_owned();
     let statement = StatementRecord {
         envelope_sha256: facts.digest,
         predicate_type: facts.predicate_type,
         subjects: facts.subjects,
         signers: facts.signer.names(),
-        project,
+        project: project.as_str().to_owned(),
         retention,
         bundle: bundle.clone(),
         public_key_pem: facts.verifier_pem,
     };
     let entry = NewEntry { body, statement: Some(statement) };
+    let counted = state.limiter().entry(writer.as_deref(), &project, now())?;
+    if let Some(writer) = writer.as_deref() {
+        let project = project.as_str();
+        tracing::info!(target: "audit", writer, project, "a statement is submitted");
+    }
     let appended = state.sequencer.append(entry).await?;
-    let logged = state.read(move |store| logged(store, appended.index)).await?;
+    if !appended.duplicate {
+        counted.keep();
+    }
+    let logged = state.read(move |store| logged_in(store, appended.index, &project)).await?;
     let completed = complete(&bundle, logged, &state.log_id)?.to_string();
     drop(room);
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, JSON, completed).into_response())
+}
+
+fn submitted_to(uri: &Uri) -> Result<Project, ApiError> {
+    let Query(query) =
+        Query::<SubmitQuery>::try_from_uri(uri).map_err(|rejection| query_error(&rejection))?;
+    let message = "that is not the name of a project".to_owned();
+    Project::parse(&query.project).ok_or(ApiError::Query { message })
+}
+
+/// An entry that was submitted to that project. A statement is in the project that it was submitted to
+/// first, and whoever submits it to another is told so rather than made to believe that it is there.
+fn logged_in(store: &Store, index: u64, project: &Project) -> Result<LoggedEntry, ApiError> {
+    match store.statement(index)? {
+        Some(statement) if statement.project != project.as_str() => Err(ApiError::OtherProject),
+        _ => logged(store, index),
+    }
 }
 
 pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {
@@ -150,19 +171,7 @@ pub(super) fn declared_length(headers: &HeaderMap, limit: usize) -> Result<usize
     if !is_of_type(headers, "application/json") {
         return Err(ApiError::ContentType);
     }
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(limit) };
-    let length = length.to_str().ok().and_then(|text| text.parse().ok());
-    length.filter(|length| *length <= limit).ok_or(ApiError::TooLarge { limit })
-}
-
-/// The body, of at most `limit` bytes: as many as there is room for, also if it comes in chunks.
-pub(super) async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let body = axum::body::to_bytes(request.into_body(), limit).await;
-    body.map_err(|error| {
-        let is_too_large = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if is_too_large { ApiError::TooLarge { limit } } else { ApiError::BodyIncomplete }
-    })
+    body::declared_length(headers, limit)
 }
 
 /// Whether the body is declared as of this media type, whatever its parameters.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::client_address::{ForwardedHeader, Network};
+
 /// How the attestation service runs. Every field but the directory has a default that lets one try
 /// it; unknown fields are refused when it is read from a file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,7 +45,8 @@ pub struct Config {
     #[serde(default)]
     pub witnesses: Option<PathBuf>,
 
-    /// TOML file with the writers who may submit statements. Without it, everybody may.
+    /// TOML file with the writers who may submit statements, and the readers to whom they are given.
+    /// Without it, everybody may submit; without readers in it, everybody may read.
     #[serde(default)]
     pub writers: Option<PathBuf>,
 
@@ -62,6 +65,19 @@ pub struct Config {
     #[serde(default)]
     pub retention: Option<PathBuf>,
 
+    /// TOML file with limits: requests a second by client address and by writer, entries a day by
+    /// writer and by project.
+    #[serde(default)]
+    pub limits: Option<PathBuf>,
+
+    /// Proxies that are believed about for whom they ask.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
+
+    /// The header in which they say so.
+    #[serde(default)]
+    pub forwarded_header: ForwardedHeader,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -78,6 +94,10 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM private key, not encrypted.
     pub key: PathBuf,
+    /// PEM certificates of the authorities for certificates that clients may show. Without it none is
+    /// asked for.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Config {
@@ -95,6 +115,9 @@ impl Config {
             trust: Vec::new(),
             trust_root_ca: Vec::new(),
             retention: None,
+            limits: None,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             insecure_plain_http: false,
         }
     }

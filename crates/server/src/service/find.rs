@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, Query, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_store::{Filter, LoggedEntry, Payload, Store, StoredStatement};
 
+use super::access::{Credentials, Projects};
 use super::bundles::{JSON, complete, logged};
 use super::facts::{SignerName, certified, check_digest, subjects_of};
 use crate::error::ApiError;
@@ -26,9 +27,6 @@ const PAGE_COUNT: u32 = 1000;
 
 /// Statements of a page of their own, if nobody says how many.
 const DEFAULT_COUNT: u32 = 100;
-
-/// Longest name of a project.
-const MAX_PROJECT: usize = 63;
 
 /// What is asked for: statements to which all of this applies.
 #[derive(Debug, Default, Deserialize)]
@@ -60,10 +58,12 @@ pub(super) struct FindQuery {
 pub(super) async fn bundles(
     Shared(state): Shared<Arc<State>>,
     query: Result<Query<FindQuery>, QueryRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| query_error(&rejection))?;
+    let readable = state.readable(Credentials::of(&request.into_parts().0)).await?;
     let shared = Arc::clone(&state);
-    let answer = state.compute(move || bundle_page(&shared, &query)).await?;
+    let answer = state.compute(move || bundle_page(&shared, &query, &readable)).await?;
     Ok((JSON, answer.to_string()).into_response())
 }
 
@@ -71,10 +71,12 @@ pub(super) async fn bundles(
 pub(super) async fn statements(
     Shared(state): Shared<Arc<State>>,
     query: Result<Query<FindQuery>, QueryRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| query_error(&rejection))?;
+    let readable = state.readable(Credentials::of(&request.into_parts().0)).await?;
     let shared = Arc::clone(&state);
-    let answer = state.compute(move || statement_page(&shared, &query)).await?;
+    let answer = state.compute(move || statement_page(&shared, &query, &readable)).await?;
     Ok((JSON, answer.to_string()).into_response())
 }
 
@@ -82,15 +84,17 @@ pub(super) async fn statements(
 pub(super) async fn bundle(
     Shared(state): Shared<Arc<State>>,
     index: Result<Path<u64>, PathRejection>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let Path(index) = index.map_err(|_| ApiError::NotFound)?;
+    let head = request.into_parts().0;
+    let readable = state.readable(Credentials::of(&head)).await?;
     let shared = Arc::clone(&state);
     let read = state.compute(move || {
-        let (stored, logged) = read(&shared, index)?;
+        let (stored, logged) = read(&shared, index, &readable)?;
         complete(&kept(stored)?, logged, &shared.log_id)
     });
-    file(&read.await?, index, "", &headers)
+    file(&read.await?, index, "", &head.headers)
 }
 
 /// `GET /api/v1/bundles/{index}/original`: the bundle with the log entries that it came with. What other
@@ -98,32 +102,23 @@ pub(super) async fn bundle(
 pub(super) async fn original(
     Shared(state): Shared<Arc<State>>,
     index: Result<Path<u64>, PathRejection>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let Path(index) = index.map_err(|_| ApiError::NotFound)?;
+    let head = request.into_parts().0;
+    let readable = state.readable(Credentials::of(&head)).await?;
     let shared = Arc::clone(&state);
     let read = state.compute(move || {
-        let (stored, _) = read(&shared, index)?;
+        let (stored, _) = read(&shared, index, &readable)?;
         serde_json::from_slice(&kept(stored)?)
             .map_err(|_| ApiError::Internal { what: "a stored bundle does not parse" })
     });
-    file(&read.await?, index, ".original", &headers)
+    file(&read.await?, index, ".original", &head.headers)
 }
 
 /// What a query string has that no route takes.
 pub(super) fn query_error(rejection: &QueryRejection) -> ApiError {
     ApiError::Query { message: rejection.body_text() }
-}
-
-/// Refuses what is not a project's name; none is one.
-pub(super) fn check_project(name: &str) -> Result<(), ApiError> {
-    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if name.len() <= MAX_PROJECT && name.bytes().all(is_inner) {
-        return Ok(());
-    }
-    let message =
-        format!("a project's name has at most {MAX_PROJECT} letters, digits, '-', '_' and '.'");
-    Err(ApiError::Query { message })
 }
 
 impl FindQuery {
@@ -132,7 +127,6 @@ impl FindQuery {
         let subject =
             self.subject.as_deref().map(|text| text.strip_prefix("sha256:").unwrap_or(text));
         subject.map(check_digest).transpose()?;
-        self.project.as_deref().map(check_project).transpose()?;
         let signer = match (&self.signer, &self.identity, &self.issuer) {
             (None, None, None) => None,
             (Some(key), None, None) => Some(key.strip_prefix("sha256:").unwrap_or(key).to_owned()),
@@ -158,22 +152,27 @@ impl FindQuery {
     }
 
     /// The indexes of a page, and where to go on.
-    fn page(&self, state: &State, default: u32) -> Result<(Vec<u64>, Option<u64>), ApiError> {
+    fn page(
+        &self,
+        state: &State,
+        readable: &Projects,
+        default: u32,
+    ) -> Result<(Vec<u64>, Option<u64>), ApiError> {
         let limit = self.limit.unwrap_or(default);
         if !(1..=PAGE_COUNT).contains(&limit) {
             return Err(bad(&format!("limit is from 1 to {PAGE_COUNT}")));
         }
         let store = lock(&state.store)?;
         // One more than the page has, to know whether it is the last.
-        let mut found = store.find(&self.filter(&store)?, limit + 1)?;
+        let mut found = find_readable(&store, &self.filter(&store)?, readable, limit + 1)?;
         let is_more = u32::try_from(found.len()).is_ok_and(|count| count > limit);
         let next = if is_more { found.pop() } else { None };
         Ok((found, next))
     }
 }
 
-fn bundle_page(state: &State, query: &FindQuery) -> Result<Value, ApiError> {
-    let (found, mut next) = query.page(state, PAGE_COUNT)?;
+fn bundle_page(state: &State, query: &FindQuery, readable: &Projects) -> Result<Value, ApiError> {
+    let (found, mut next) = query.page(state, readable, PAGE_COUNT)?;
     let (mut bundles, mut erased) = (Vec::new(), Vec::new());
     let mut size = 0_usize;
     for index in found {
@@ -183,7 +182,7 @@ fn bundle_page(state: &State, query: &FindQuery) -> Result<Value, ApiError> {
         }
         // Locked anew for each, so that a long page does not hold up who appends; and read one by
         // one, since all of them together may be more than fits into memory.
-        let (stored, logged) = read(state, index)?;
+        let (stored, logged) = read(state, index, readable)?;
         let Payload::Kept { bundle, .. } = &stored.payload else {
             erased.push(describe(&stored, &logged));
             continue;
@@ -204,8 +203,12 @@ fn bundle_page(state: &State, query: &FindQuery) -> Result<Value, ApiError> {
     Ok(answer)
 }
 
-fn statement_page(state: &State, query: &FindQuery) -> Result<Value, ApiError> {
-    let (found, mut next) = query.page(state, DEFAULT_COUNT)?;
+fn statement_page(
+    state: &State,
+    query: &FindQuery,
+    readable: &Projects,
+) -> Result<Value, ApiError> {
+    let (found, mut next) = query.page(state, readable, DEFAULT_COUNT)?;
     let mut statements = Vec::new();
     let mut size = 0_usize;
     for index in found {
@@ -213,7 +216,7 @@ fn statement_page(state: &State, query: &FindQuery) -> Result<Value, ApiError> {
             next = Some(index);
             break;
         }
-        let (stored, logged) = read(state, index)?;
+        let (stored, logged) = read(state, index, readable)?;
         if let Payload::Kept { bundle, .. } = &stored.payload {
             size = size.saturating_add(bundle.len());
         }
@@ -253,12 +256,44 @@ fn describe(stored: &StoredStatement, logged: &LoggedEntry) -> Value {
     value
 }
 
-/// A statement and its entry.
-pub(super) fn read(state: &State, index: u64) -> Result<(StoredStatement, LoggedEntry), ApiError> {
+/// A statement and its entry. One in a project that may not be read looks as one that is not there.
+pub(super) fn read(
+    state: &State,
+    index: u64,
+    readable: &Projects,
+) -> Result<(StoredStatement, LoggedEntry), ApiError> {
     let store = lock(&state.store)?;
-    let stored = store.statement(index)?.ok_or(ApiError::NotFound)?;
+    let stored = store.statement(index)?.filter(|stored| readable.contains(&stored.project));
+    let stored = stored.ok_or(ApiError::NotFound)?;
     let logged = logged(&store, index)?;
     Ok((stored, logged))
+}
+
+/// Indexes of statements in projects that may be read. One project that may not be read looks as one
+/// that is not there.
+pub(super) fn find_readable(
+    store: &Store,
+    filter: &Filter,
+    readable: &Projects,
+    limit: u32,
+) -> Result<Vec<u64>, ApiError> {
+    if let Some(project) = &filter.project {
+        return match readable.contains(project) {
+            true => Ok(store.find(filter, limit)?),
+            false => Ok(Vec::new()),
+        };
+    }
+    if readable.is_all() {
+        return Ok(store.find(filter, limit)?);
+    }
+    let mut found = Vec::new();
+    for project in readable.names() {
+        let filter = Filter { project: Some(project.to_owned()), ..filter.clone() };
+        found.extend(store.find(&filter, limit)?);
+    }
+    found.sort_unstable();
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
 }
 
 /// The bundle of a statement that was not erased.
@@ -296,7 +331,7 @@ fn file(
     answer.insert(header::CONTENT_TYPE, HeaderValue::try_from(media_type).map_err(broken)?);
     answer.insert(header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(broken)?);
     answer.insert(header::ETAG, HeaderValue::try_from(tag).map_err(broken)?);
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, no-cache"));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
 

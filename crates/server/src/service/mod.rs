@@ -24,15 +24,20 @@
 //! it, since nobody could ever use that; whether the signer may say such a thing is asked by those
 //! who verify, against a role binding they trust.
 
+pub(crate) mod access;
 pub(crate) mod authorities;
+pub(crate) mod body;
 mod bundles;
 mod check;
+pub(crate) mod client_address;
 mod config;
 mod data;
 mod facts;
 mod find;
 mod fulcio;
+mod issuer_keys;
 pub(crate) mod issuers;
+pub(crate) mod limits;
 mod log;
 pub(crate) mod oci;
 mod openapi;
@@ -46,7 +51,6 @@ mod trust;
 mod tsa;
 pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
-pub(crate) mod writers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -59,22 +63,25 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::state::State;
+use crate::reload::{Live, Reload, follow};
+use crate::state::{Doors, State};
 use crate::{http, tls};
 
 pub use check::{InstanceReport, check};
+pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
 pub use retention::{EraseError, Erased, erase};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
+use access::Access;
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use issuers::Issuers;
+use limits::{Limiter, Limits};
 use retention::{Expiring, Retention};
 use sequencer::Sequencer;
 use upload_trust::UploadTrust;
 use witnesses::{Asking, Witnesses};
-use writers::Writers;
 
 /// What still runs this long after everything has been answered is left behind.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -101,6 +108,8 @@ struct Parts {
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
     expiring: Option<Expiring>,
+    /// Looks at files that may change.
+    following: tokio::task::JoinHandle<()>,
 }
 
 /// SIGTERM and SIGINT, caught.
@@ -128,13 +137,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     if !config.has_host_name() {
         return Err(StartError::Origin { origin: config.origin.clone() });
     }
-    let tls = config.tls.as_ref().map(|files| tls::load(&files.certificate, &files.key));
+    let tls = config.tls.as_ref().map(|files| {
+        tls::ServerTls::load(&files.certificate, &files.key, files.client_ca.as_deref())
+    });
     let tls = tls.transpose()?;
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
-    let issuers = config.issuers.as_deref().map(Issuers::read).transpose()?;
+    let (doors, files) = doors(config)?;
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
-    let writers = config.writers.as_deref().map(Writers::read).transpose()?;
     let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
     let upload_trust = UploadTrust::read(
@@ -165,8 +175,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.trusted_root_json.clone(),
         data.log_id,
         data.authorities,
-        issuers,
-        writers,
+        doors,
     )
     .with_statements(upload_trust, retention.clone().unwrap_or_default());
     let expiring = retention
@@ -177,6 +186,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
+    let following = runtime.spawn(follow(files, |_, _| {}));
     let (shutdown, asked) = oneshot::channel::<()>();
     let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
         let _ = asked.await;
@@ -195,8 +205,41 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             sequencer_thread,
             asking,
             expiring,
+            following,
         }),
     })
+}
+
+/// Who may come in, and what is to be looked at again and again for that.
+fn doors(config: &Config) -> Result<(Doors, Vec<Arc<dyn Reload>>), StartError> {
+    let mut files: Vec<Arc<dyn Reload>> = Vec::new();
+    let issuers = config.issuers.clone().map(|path| {
+        Live::load("the issuers of ID tokens", move |files| Issuers::read(&path, files))
+    });
+    let issuers = issuers.transpose()?.map(Arc::new);
+    files.extend(issuers.clone().map(|live| live as Arc<dyn Reload>));
+    let has_client_ca = config.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+    let access = config.writers.clone().map(|path| {
+        Live::load("the writers and readers", move |files| {
+            Access::read(&path, has_client_ca, files)
+        })
+    });
+    let access = access.transpose()?.map(Arc::new);
+    files.extend(access.clone().map(|live| live as Arc<dyn Reload>));
+    let limits = config
+        .limits
+        .clone()
+        .map(|path| Live::load("the limits", move |files| Limits::read(&path, files)));
+    let limits = limits.transpose()?.map(Arc::new);
+    files.extend(limits.clone().map(|live| live as Arc<dyn Reload>));
+    let doors = Doors {
+        issuers,
+        access,
+        limiter: Limiter::new(limits),
+        trusted_proxies: config.trusted_proxies.clone(),
+        forwarded_header: config.forwarded_header,
+    };
+    Ok((doors, files))
 }
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -288,8 +331,17 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking, expiring } =
-            parts;
+        let Parts {
+            runtime,
+            shutdown,
+            server,
+            sequencer,
+            sequencer_thread,
+            asking,
+            expiring,
+            following,
+        } = parts;
+        following.abort();
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
             tracing::error!(%error, "the HTTP server ended badly");

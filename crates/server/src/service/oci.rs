@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::{Query, Request, State as Shared};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_store::{Filter, LoggedEntry, Payload, StoredStatement};
 
+use super::access::{Credentials, Projects};
 use super::bundles::complete;
 use super::find;
 use crate::error::ApiError;
@@ -115,6 +116,8 @@ impl IntoResponse for OciError {
                 "UNSUPPORTED",
                 "statements are submitted to /api/v1/bundles; here they are only read",
             ),
+            // Of a project that may not be read.
+            Self::Api(ApiError::NotFound) => return Self::NotFound.into_response(),
             Self::Api(error) => return error.into_response(),
         };
         let body = json!({"errors": [{"code": code, "message": message}]}).to_string();
@@ -154,16 +157,16 @@ pub(super) async fn version(method: Method) -> Result<Response, OciError> {
 /// `GET /v2/<name>/referrers/<digest>`, `…/manifests/<digest>`, `…/blobs/<digest>`.
 pub(super) async fn resource(
     Shared(state): Shared<Arc<State>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, OciError> {
-    check_method(&method)?;
-    let resource = Resource::parse(uri.path())?;
-    let query = Query::<ReferrersQuery>::try_from_uri(&uri);
+    let (head, _) = request.into_parts();
+    check_method(&head.method)?;
+    let resource = Resource::parse(head.uri.path())?;
+    let query = Query::<ReferrersQuery>::try_from_uri(&head.uri);
     let Query(query) = query.map_err(|rejection| find::query_error(&rejection))?;
+    let readable = state.readable(Credentials::of(&head)).await?;
     let shared = Arc::clone(&state);
-    let answer = state.compute(move || Ok(resource.answer(&shared, &query)));
+    let answer = state.compute(move || Ok(resource.answer(&shared, &query, &readable)));
     let Answer { media_type, body, digest, extra } = answer.await??;
     let mut response = body.into_response();
     set(&mut response, header::CONTENT_TYPE, media_type);
@@ -173,7 +176,8 @@ pub(super) async fn resource(
     if let Some(digest) = digest {
         let digest = format!("sha256:{digest}");
         let tag = format!("\"{digest}\"");
-        let is_known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| known == tag.as_str());
+        let is_known =
+            head.headers.get_all(header::IF_NONE_MATCH).iter().any(|known| known == tag.as_str());
         set(&mut response, HeaderName::from_static("docker-content-digest"), &digest);
         set(&mut response, header::ETAG, &tag);
         if is_known {
@@ -217,14 +221,20 @@ impl Resource {
         }
     }
 
-    fn answer(&self, state: &State, query: &ReferrersQuery) -> Result<Answer, OciError> {
+    fn answer(
+        &self,
+        state: &State,
+        query: &ReferrersQuery,
+        readable: &Projects,
+    ) -> Result<Answer, OciError> {
         match self {
-            Self::Referrers { name, digest } => referrers(state, name, *digest, query),
+            Self::Referrers { name, digest } => referrers(state, name, *digest, query, readable),
             Self::Manifest(digest) => {
                 let Some(Thing { index, subject: Some(subject) }) = state.oci.get(digest) else {
                     return Err(OciError::UnknownManifest);
                 };
-                let artifact = artifact(state, index, &subject)?.ok_or(OciError::UnknownManifest)?;
+                let artifact =
+                    artifact(state, index, &subject, readable)?.ok_or(OciError::UnknownManifest)?;
                 exactly(MANIFEST, artifact.manifest, *digest).ok_or(OciError::UnknownManifest)
             }
             Self::Blob(digest) if digest.to_string() == EMPTY_DIGEST => {
@@ -235,7 +245,7 @@ impl Resource {
                 let Some(Thing { index, subject: None }) = state.oci.get(digest) else {
                     return Err(OciError::UnknownBlob);
                 };
-                let (stored, logged) = find::read(state, index)?;
+                let (stored, logged) = find::read(state, index, readable)?;
                 let layer = layer(state, stored, logged)?.ok_or(OciError::UnknownBlob)?;
                 exactly("application/octet-stream", layer.into_bytes(), *digest)
                     .ok_or(OciError::UnknownBlob)
@@ -256,16 +266,15 @@ fn referrers(
     name: &str,
     subject: Option<Sha256>,
     query: &ReferrersQuery,
+    readable: &Projects,
 ) -> Result<Answer, OciError> {
     let mut manifests = Vec::new();
     let mut extra = Vec::new();
     if let Some(subject) = subject {
-        let filter = Filter {
-            subject: Some(subject.to_string()),
-            from: query.from,
-            ..Filter::default()
-        };
-        let mut found = lock(&state.store)?.find(&filter, PAGE_COUNT + 1).map_err(ApiError::from)?;
+        let filter =
+            Filter { subject: Some(subject.to_string()), from: query.from, ..Filter::default() };
+        let mut found =
+            find::find_readable(&*lock(&state.store)?, &filter, readable, PAGE_COUNT + 1)?;
         let is_more = u32::try_from(found.len()).is_ok_and(|count| count > PAGE_COUNT);
         if let Some(next) = found.pop_if(|_| is_more) {
             let mut link = format!("/v2/{name}/referrers/sha256:{subject}?from={next}");
@@ -276,9 +285,11 @@ fn referrers(
             extra.push((header::LINK, format!("<{link}>; rel=\"next\"")));
         }
         for index in found {
-            let Some(artifact) = artifact(state, index, &subject)? else { continue };
-            let is_wanted =
-                query.artifact_type.as_deref().is_none_or(|wanted| wanted == artifact.artifact_type);
+            let Some(artifact) = artifact(state, index, &subject, readable)? else { continue };
+            let is_wanted = query
+                .artifact_type
+                .as_deref()
+                .is_none_or(|wanted| wanted == artifact.artifact_type);
             if is_wanted {
                 manifests.push(artifact.descriptor);
             }
@@ -300,8 +311,13 @@ struct Artifact {
 }
 
 /// `None` if the statement was erased.
-fn artifact(state: &State, index: u64, subject: &Sha256) -> Result<Option<Artifact>, ApiError> {
-    let (stored, logged) = find::read(state, index)?;
+fn artifact(
+    state: &State,
+    index: u64,
+    subject: &Sha256,
+    readable: &Projects,
+) -> Result<Option<Artifact>, ApiError> {
+    let (stored, logged) = find::read(state, index, readable)?;
     let created = logged.checkpoint.cosigned_at().and_then(|at| Timestamp::from_unix(at).ok());
     let predicate_type = stored.predicate_type.clone();
     let Some(layer) = layer(state, stored, logged)? else { return Ok(None) };
@@ -375,14 +391,16 @@ fn parse_digest(text: &str) -> Result<Option<Sha256>, OciError> {
 /// Whether this is a repository's name (OCI distribution specification, "Pulling manifests").
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
-        let is_inner = |b: u8| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
-        };
-        let is_end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let is_inner =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        let is_end =
+            |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         part.bytes().all(is_inner)
             && is_end(part.bytes().next())
             && is_end(part.bytes().next_back())
-            && !["..", "._", "_.", "-.", ".-", "___", "-_", "_-"].iter().any(|bad| part.contains(bad))
+            && !["..", "._", "_.", "-.", ".-", "___", "-_", "_-"]
+                .iter()
+                .any(|bad| part.contains(bad))
     };
     name.len() <= MAX_NAME && name.split('/').all(is_part)
 }

@@ -29,7 +29,8 @@ mod tests {
             let end = [".route(", ".fallback("].iter().filter_map(|end| rest.find(end)).min();
             let handlers = &rest[..end.unwrap_or(rest.len())];
             for method in ["get", "post", "put", "delete"] {
-                let is_there = handlers.contains(&format!("{method}(")) || handlers.contains("any(");
+                let is_there =
+                    handlers.contains(&format!("{method}(")) || handlers.contains("any(");
                 // What any method reaches is only read.
                 if is_there && (method == "get" || !handlers.contains("any(")) {
                     routes.insert((path.to_owned(), method.to_owned()));

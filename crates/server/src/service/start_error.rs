@@ -158,6 +158,14 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The file with the limits cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Limits {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The log's name is too long for the certificates that would have it.
     #[error("the log's name {origin:?} has more than 64 characters")]
     OriginTooLong {
@@ -262,7 +270,11 @@ impl StartError {
                 "write quorum = N, and [[witness]] with url and vkey (and ca for https)"
             }
             Self::Writers { .. } => {
-                "write [[writer]] with name and token_sha256, the SHA-256 of the writer's token in hex"
+                "write [[writer]] with name, and token_sha256 (the SHA-256 of a token in hex), oidc or \
+                 certificate"
+            }
+            Self::Limits { .. } => {
+                "write writes = { per_second = 5.0, burst = 50 }, and the same for reads and writer"
             }
             Self::UploadTrust { .. } => {
                 "give a trusted_root.json with --trust, certificates of authorities in PEM with \
