@@ -91,7 +91,7 @@ pub struct ListedStatement {
 }
 
 /// A signer as the service names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedSigner {
     /// The key's id, if there is no certificate.

@@ -345,6 +345,10 @@ fn artifact(
             "mediaType": artifact_type,
             "digest": format!("sha256:{layer_digest}"),
             "size": layer.len(),
+            // What clients call the file.
+            "annotations": {
+                "org.opencontainers.image.title": format!("entry-{index}.sigstore.json"),
+            },
         }],
         // Only its digest is known here.
         "subject": {"mediaType": MANIFEST, "digest": format!("sha256:{subject}"), "size": 0},

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
-use sealwright_server::client::Found;
+use sealwright_server::client::{ErasedStatement, Found};
 use sealwright_server::evidence::{EvidenceSource, SourceError};
 use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ struct ServiceState {
     statements: Vec<Bundle>,
     /// Beside those among the statements.
     revocations: Vec<Bundle>,
+    /// Of which nothing but the entries are left.
+    erased: Vec<ErasedStatement>,
     fault: Option<SourceError>,
     /// Shown instead of the log's own.
     checkpoint: Option<Vec<u8>>,
@@ -70,7 +72,8 @@ impl EvidenceSource for Service {
     // Gives everything, also what is about other models: the webhook has to sort it out.
     fn statements_about(&self, _: &Sha256) -> Result<Found, SourceError> {
         let state = self.state();
-        state.fault.clone().map_or(Ok(state.statements.clone().into()), Err)
+        let (bundles, erased) = (state.statements.clone(), state.erased.clone());
+        state.fault.clone().map_or(Ok(Found { bundles, erased }), Err)
     }
 
     fn revocations(&self) -> Result<Found, SourceError> {
@@ -119,6 +122,7 @@ impl Scene {
             log,
             statements,
             revocations: Vec::new(),
+            erased: Vec::new(),
             fault: None,
             checkpoint: None,
             proof: None,

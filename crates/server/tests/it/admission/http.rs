@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use sealwright_attest::{Bundle, Timestamp};
+use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_server::admission::{Admission, Config, router};
 use sealwright_server::client::Found;
