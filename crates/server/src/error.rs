@@ -188,6 +188,10 @@ impl From<StoreError> for ApiError {
     }
 }
 
+/// Why a request was refused, among the extensions of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reason(pub(crate) &'static str);
+
 /// gRPC status codes (`google.rpc.Code`).
 #[derive(Clone, Copy)]
 enum Code {
@@ -362,6 +366,7 @@ impl IntoResponse for ApiError {
             "details": [info],
         });
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(Reason(reason));
         let retry_after = match self {
             Self::RateLimited { retry_after_s } | Self::Quota { retry_after_s, .. } => {
                 Some(retry_after_s)

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::Request;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -164,11 +165,17 @@ async fn requests<S>(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut head, body) = request.into_parts();
+        // A proxy that believes in another length than ours would take what follows for a request of
+        // somebody else; so nothing follows (RFC 9112 §6.1).
+        let is_last = head.headers.contains_key(TRANSFER_ENCODING);
         head.extensions.insert(peer.clone());
         let answer = router.call(Request::from_parts(head, Received::new(body, phase.clone())));
         let phase = phase.clone();
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if let (Ok(answer), true) = (&mut answer, is_last) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             phase.waiting();
             answer
         }

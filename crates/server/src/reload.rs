@@ -132,6 +132,18 @@ impl<T, E> Live<T, E> {
     }
 }
 
+/// Something of which the files may hold what cannot be used.
+pub(crate) trait Refusable: Send + Sync {
+    /// Whether they do.
+    fn is_refused(&self) -> bool;
+}
+
+impl<T: Send + Sync, E: Send + Sync> Refusable for Live<T, E> {
+    fn is_refused(&self) -> bool {
+        Self::is_refused(self)
+    }
+}
+
 /// Something that [`follow`] looks at again and again. Blocks.
 pub(crate) trait Reload: Send + Sync + 'static {
     /// Looks at the files, and says in the log what came of it; gives the digest of new ones.

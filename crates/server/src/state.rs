@@ -2,25 +2,27 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
 use tokio::sync::Semaphore;
 
-use sealwright_store::Store;
+use sealwright_store::{Appended, NewEntry, Store};
 
 use crate::error::ApiError;
 use crate::http::Peer;
-use crate::reload::Live;
+use crate::reload::{Live, Refusable};
 use crate::service::StartError;
 use crate::service::access::{Access, Credentials, Grants, Project, Projects};
 use crate::service::authorities::Authorities;
 use crate::service::body::{BodyBudget, Room};
 use crate::service::client_address::{ForwardedHeader, Network, client_address};
+use crate::service::health::Vitals;
 use crate::service::issuers::Issuers;
 use crate::service::limits::Limiter;
+use crate::service::metrics::Metrics;
 use crate::service::oci;
 use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
@@ -60,6 +62,8 @@ pub(crate) struct State {
     pub(crate) oci: oci::Known,
     /// How long statements are kept.
     pub(crate) retention: Retention,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) vitals: Vitals,
     /// Memory for bodies, taken as they come.
     body_budget: BodyBudget,
     /// One place per processor for what takes long to compute.
@@ -80,6 +84,16 @@ pub(crate) struct Doors {
     pub(crate) forwarded_header: ForwardedHeader,
 }
 
+impl Doors {
+    /// The files that it was read from.
+    pub(crate) fn files(&self) -> Vec<Arc<dyn Refusable>> {
+        let issuers = self.issuers.clone().map(|live| live as Arc<dyn Refusable>);
+        let access = self.access.clone().map(|live| live as Arc<dyn Refusable>);
+        let limits = self.limiter.file().map(|live| live as Arc<dyn Refusable>);
+        issuers.into_iter().chain(access).chain(limits).collect()
+    }
+}
+
 /// The address of the client, among the extensions of every request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(pub(crate) IpAddr);
@@ -98,6 +112,8 @@ impl State {
         log_id: [u8; 32],
         authorities: Option<Authorities>,
         doors: Doors,
+        metrics: Arc<Metrics>,
+        vitals: Vitals,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -111,6 +127,8 @@ impl State {
             upload_trust: UploadTrust::default(),
             oci: oci::Known::default(),
             retention: Retention::default(),
+            metrics,
+            vitals,
             body_budget: BodyBudget::new(),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
@@ -170,6 +188,14 @@ impl State {
         }
         let grants = self.wait(asking(true)).await?;
         grants.ok_or(ApiError::Internal { what: "keys were fetched, and are not there" })
+    }
+
+    /// Appends an entry; returns when it is durable and published.
+    pub(crate) async fn append(&self, entry: NewEntry) -> Result<Appended, ApiError> {
+        let started = Instant::now();
+        let appended = self.sequencer.append(entry).await?;
+        self.metrics.appended(started.elapsed());
+        Ok(appended)
     }
 
     /// Counts what is asked for.
@@ -246,7 +272,8 @@ pub(crate) fn lock(store: &Mutex<Store>) -> Result<MutexGuard<'_, Store>, ApiErr
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
         Err(error) if error.is_cancelled() => Err(ApiError::Stopping),
         Err(_) => Err(ApiError::Internal { what: "a blocking task panicked" }),

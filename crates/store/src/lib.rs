@@ -40,16 +40,21 @@
 //! A database that is behind its own published checkpoint was restored from an old copy; going on
 //! would sign a second history. [`Store::open`] refuses it.
 
+mod backup;
 mod check;
-mod db;
+mod database;
 mod error;
 mod files;
 mod hook;
+mod objects;
 mod records;
 mod schema;
+mod sequence;
+mod sqlite;
 mod statements;
 mod store;
 
+pub use backup::{Snapshot, snapshot};
 pub use check::{CheckReport, Problem};
 pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]

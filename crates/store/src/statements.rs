@@ -1,6 +1,5 @@
 //! The statements that entries stand for: found, given back, erased.
 
-use crate::db;
 use crate::error::StoreError;
 use crate::store::Store;
 
@@ -87,7 +86,7 @@ impl Store {
         if index >= self.size() {
             return Ok(None);
         }
-        db::statement_at(&self.db, index)
+        self.db.statement_at(index)
     }
 
     /// Indexes of statements, in log order, at most `limit`. Those that were erased are among them.
@@ -97,7 +96,7 @@ impl Store {
     pub fn find(&self, filter: &Filter, limit: u32) -> Result<Vec<u64>, StoreError> {
         let until = filter.until.unwrap_or(u64::MAX).min(self.size());
         let from = filter.from.unwrap_or(0).min(until);
-        db::find(&self.db, filter, from..until, limit)
+        self.db.find(filter, from..until, limit)
     }
 
     /// Indexes below `until` of statements of a retention class that are not erased yet, in log
@@ -111,7 +110,7 @@ impl Store {
         until: u64,
         limit: u32,
     ) -> Result<Vec<u64>, StoreError> {
-        db::find_to_erase(&self.db, retention, until.min(self.size()), limit)
+        self.db.find_to_erase(retention, until.min(self.size()), limit)
     }
 
     /// The first index whose entry was logged at `time` (seconds since 1970) or later, by the time of
@@ -120,7 +119,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn index_at(&self, time: u64) -> Result<u64, StoreError> {
-        Ok(db::size_before(&self.db, time)?.min(self.size()))
+        Ok(self.db.size_before(time)?.min(self.size()))
     }
 
     /// Erases bundle and key of a statement at `now` (seconds since 1970); entry, hashes, subjects and
@@ -136,8 +135,8 @@ impl Store {
         if index >= self.size() {
             return Ok(None);
         }
-        db::erase(&self.db, index, now)?;
-        Ok(db::statement_at(&self.db, index)?.and_then(|statement| match statement.payload {
+        self.db.erase(index, now)?;
+        Ok(self.db.statement_at(index)?.and_then(|statement| match statement.payload {
             Payload::Erased { at } => Some(at),
             Payload::Kept { .. } => None,
         }))

@@ -12,8 +12,10 @@ use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+mod backup;
 mod check;
 mod erase;
+mod restore;
 mod trust;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
@@ -40,6 +42,10 @@ enum Command {
     Check(check::Args),
     /// Erase what statements of a stopped instance say, and keep their entries.
     Erase(erase::Args),
+    /// Back up an instance, also while it runs.
+    Backup(backup::Args),
+    /// Restore a backup, after it was checked from end to end.
+    Restore(restore::Args),
 }
 
 /// Where an instance is kept, and what it is called.
@@ -103,6 +109,9 @@ struct ServeArgs {
     /// Header in which they say so: x-forwarded-for or forwarded.
     #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
     forwarded_header: ForwardedHeader,
+    /// Address for /metrics (Prometheus), /healthz and /readyz, in plain HTTP; none otherwise.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -120,6 +129,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Some(Command::Trust(args)) => trust::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
         Some(Command::Erase(args)) => erase::run(args, ui),
+        Some(Command::Backup(args)) => backup::run(args, ui),
+        Some(Command::Restore(args)) => restore::run(args, ui),
     }
 }
 
@@ -188,6 +199,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         limits: args.limits.clone(),
         trusted_proxies: args.trusted_proxies.clone(),
         forwarded_header: args.forwarded_header,
+        metrics: args.metrics,
         init: args.init,
         ..instance.config()
     };
@@ -209,6 +221,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         "origin": instance.origin,
         "data": output::path(&instance.data),
         "trusted_root": output::path(&running.trusted_root_path()),
+        "metrics": running.metrics_addr().map(|address| format!("http://{address}/metrics")),
     });
     let rows = [
         ("service", running.url()),

@@ -327,7 +327,7 @@ fn strangers_submit_nothing_where_writers_are_known() {
     home.write("writers.toml", format!("[[writer]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\n"));
     let service = Server::start(&home, "serve --init --data data --writers writers.toml");
     let sign = format!("sign model --key keys/trainer.key --service {}", service.url());
-    home.run(&sign).failed(2, "submitting needs the token of a writer");
+    home.run(&sign).failed(2, "submitting needs a token or certificate of a writer");
     home.run(&format!("{sign} --service-token-file other")).failed(2, "needs the token");
     assert!(!home.path("model.sig").exists());
     home.must(&format!("{sign} --service-token-file token"));

@@ -75,7 +75,7 @@ pub(super) async fn submit(
         let project = project.as_str();
         tracing::info!(target: "audit", writer, project, "a statement is submitted");
     }
-    let appended = state.sequencer.append(entry).await?;
+    let appended = state.append(entry).await?;
     if !appended.duplicate {
         counted.keep();
     }

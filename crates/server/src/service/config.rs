@@ -78,6 +78,11 @@ pub struct Config {
     #[serde(default)]
     pub forwarded_header: ForwardedHeader,
 
+    /// Address and port for those who watch the service: `/metrics`, `/healthz` and `/readyz`, in plain
+    /// HTTP. Without it there are no metrics.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -118,6 +123,7 @@ impl Config {
             limits: None,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
+            metrics: None,
             insecure_plain_http: false,
         }
     }

@@ -56,6 +56,15 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     Ok(Data { store, log_id, trusted_root_json, log_key_created, authorities })
 }
 
+/// Opens the store of an instance that is there, and publishes what is owed; makes no key.
+pub(super) fn open_log(config: &Config, now: u64) -> Result<Store, StartError> {
+    let dir = config.data_dir.as_path();
+    let key_path = dir.join(LOG_KEY_FILE);
+    let key = read_log_key(&key_path, &config.origin)?
+        .ok_or(StartError::LogKeyMissing { path: key_path })?;
+    open_store(dir, &key, now)
+}
+
 /// Opens the store of an instance that is there, and makes nothing: neither a log nor files of it that
 /// are missing.
 pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartError> {

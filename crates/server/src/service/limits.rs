@@ -119,6 +119,11 @@ impl Limiter {
         Self { limits, writes, reads, writers, today: Mutex::default() }
     }
 
+    /// The file that it was read from.
+    pub(crate) fn file(&self) -> Option<Arc<Live<Limits, StartError>>> {
+        self.limits.clone()
+    }
+
     /// Counts a request of this client.
     pub(crate) fn request(&self, client: IpAddr, is_write: bool) -> Result<(), ApiError> {
         let Some(limits) = self.limits.as_ref().map(|limits| limits.get()) else { return Ok(()) };

@@ -16,6 +16,7 @@
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
 //! | `GET /api/v1/witnessed-checkpoint` | the last checkpoint that enough witnesses cosigned |
 //! | `GET /healthz` | whether it works |
+//! | `GET /readyz` | whether it can take entries, and why not |
 //!
 //! Whoever submits gets an answer when the entry is durable and published, not before; a process
 //! killed at any moment loses nothing that was answered.
@@ -26,6 +27,7 @@
 
 pub(crate) mod access;
 pub(crate) mod authorities;
+mod backup;
 pub(crate) mod body;
 mod bundles;
 mod check;
@@ -35,10 +37,13 @@ mod data;
 mod facts;
 mod find;
 mod fulcio;
+pub(crate) mod health;
 mod issuer_keys;
 pub(crate) mod issuers;
 pub(crate) mod limits;
 mod log;
+pub(crate) mod metrics;
+mod observe;
 pub(crate) mod oci;
 mod openapi;
 mod rekor;
@@ -67,6 +72,7 @@ use crate::reload::{Live, Reload, follow};
 use crate::state::{Doors, State};
 use crate::{http, tls};
 
+pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
@@ -76,8 +82,10 @@ pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use access::Access;
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
+use health::Vitals;
 use issuers::Issuers;
 use limits::{Limiter, Limits};
+use metrics::Metrics;
 use retention::{Expiring, Retention};
 use sequencer::Sequencer;
 use upload_trust::UploadTrust;
@@ -91,6 +99,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Not for async code: starting and stopping block.
 pub struct Running {
     local_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
     scheme: &'static str,
     data_dir: PathBuf,
     trusted_root_json: String,
@@ -143,6 +152,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let tls = tls.transpose()?;
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
+    let watched = config.metrics.map(listen).transpose()?;
     let (doors, files) = doors(config)?;
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let retention = config.retention.as_deref().map(Retention::read).transpose()?;
@@ -160,15 +170,22 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .thread_name("service")
         .build()
         .map_err(StartError::Threads)?;
-    let listener = {
+    let adopt = |listener, listen| {
         let _runtime = runtime.enter();
         tokio::net::TcpListener::from_std(listener)
-            .map_err(|source| StartError::Listen { listen: config.listen, source })?
+            .map_err(|source| StartError::Listen { listen, source })
     };
+    let listener = adopt(listener, config.listen)?;
+    let metrics_addr = watched.as_ref().map(|(_, address)| *address);
+    let watched = watched.map(|(listener, address)| adopt(listener, address)).transpose()?;
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
     let store = Arc::new(Mutex::new(data.store));
+    let metrics = Arc::new(Metrics::new());
     let (sequencer, sequencer_thread) =
-        Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
+        Sequencer::start(Arc::clone(&store), metrics.sequencer.clone())
+            .map_err(StartError::Threads)?;
+    let refusable = doors.files();
+    let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, data.authorities.as_ref());
     let state = State::new(
         Arc::clone(&store),
         sequencer.clone(),
@@ -176,8 +193,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.log_id,
         data.authorities,
         doors,
-    )
-    .with_statements(upload_trust, retention.clone().unwrap_or_default());
+        metrics,
+        vitals,
+    );
+    let state =
+        Arc::new(state.with_statements(upload_trust, retention.clone().unwrap_or_default()));
     let expiring = retention
         .map(|retention| Expiring::start(retention, Arc::clone(&store)))
         .transpose()
@@ -188,11 +208,17 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .map_err(StartError::Threads)?;
     let following = runtime.spawn(follow(files, |_, _| {}));
     let (shutdown, asked) = oneshot::channel::<()>();
+    if let Some(listener) = watched {
+        // Until everything else has stopped.
+        let watchers = health::router(Arc::clone(&state));
+        runtime.spawn(http::serve(watchers, listener, None, std::future::pending()));
+    }
     let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
         let _ = asked.await;
     }));
     Ok(Running {
         local_addr,
+        metrics_addr,
         scheme: config.scheme(),
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
@@ -258,6 +284,11 @@ impl Running {
     /// The address it listens on, with the port that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The address where it is watched, if it is.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// The URL of [`Running::local_addr`].

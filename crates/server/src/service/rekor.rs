@@ -31,7 +31,7 @@ pub(super) async fn create_entry(
     if body.len() > MAX_ENTRY_LEN {
         return Err(ApiError::EntryTooLong { len: body.len(), limit: MAX_ENTRY_LEN });
     }
-    let appended = state.sequencer.append(NewEntry { body, statement: None }).await?;
+    let appended = state.append(NewEntry { body, statement: None }).await?;
     let logged = state.read(move |store| logged(store, appended.index)).await?;
     let entry: LogEntry = log_entry(logged, &state.log_id)?;
     let json = [(header::CONTENT_TYPE, "application/json")];

@@ -10,17 +10,18 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 
-use super::{bundles, find, fulcio, log, oci, openapi, rekor, tsa};
+use super::observe::observe;
+use super::{bundles, find, fulcio, health, log, oci, openapi, rekor, tsa};
 use crate::error::ApiError;
 use crate::state::{Client, MAX_BODY, State};
 
 /// A whole request, from the end of its header to the start of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn router(state: State) -> Router {
-    let state = Arc::new(state);
+pub(super) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/healthz", get(log::health))
+        .route("/readyz", get(health::ready))
         .route("/api/v1/bundles", get(find::bundles).post(bundles::submit))
         .route("/api/v1/bundles/{index}", get(find::bundle))
         .route("/api/v1/bundles/{index}/original", get(find::original))
@@ -46,6 +47,7 @@ pub(super) fn router(state: State) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), observe))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
 }

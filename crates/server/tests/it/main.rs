@@ -5,5 +5,7 @@
 mod access;
 mod admission;
 mod client;
+mod hostile;
+mod operation;
 mod service;
 mod world;

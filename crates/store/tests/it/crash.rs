@@ -8,11 +8,12 @@ use sealwright_store::{Step, Store, StoreError};
 use crate::check_log::{check_log, check_published};
 use crate::fixture::{START, about, batch, entry, grow, open, own_subject, signed_at};
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step::Signed,
     Step::Committed,
     Step::TilePublished,
     Step::TilesPublished,
+    Step::CheckpointReplaced,
     Step::CheckpointPublished,
 ];
 
@@ -56,7 +57,7 @@ fn the_steps_come_in_the_order_of_durability() {
     grow(&mut store, 5).unwrap();
     let mut expected = vec![Step::Signed, Step::Committed];
     expected.extend([Step::TilePublished; 5]);
-    expected.extend([Step::TilesPublished, Step::CheckpointPublished]);
+    expected.extend([Step::TilesPublished, Step::CheckpointReplaced, Step::CheckpointPublished]);
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 
