@@ -153,13 +153,8 @@ impl Judge<'_> {
         if !self.trust.has_certificates() || !value["messageSignature"].is_null() {
             return Err(refused);
         }
-        match self.oms(value) {
-            // Of the two reasons, that of the kind which the certificate is of.
-            Err(ApiError::Statement(
-                VerifyError::Certificate(_) | VerifyError::NotCertificateSigned,
-            )) if is_about_keyless(&refused) => Err(refused),
-            outcome => outcome,
-        }
+        // Of the two reasons, that of the kind which the certificate is of.
+        self.oms(value).map_err(|error| if is_about_keyless(&refused) { refused } else { error })
     }
 
     fn keyless(&self, value: Value, bundle: SigstoreBundle) -> Result<Submission, ApiError> {
