@@ -134,12 +134,12 @@ impl Judge<'_> {
     /// An artifact, signed itself with the key that comes with it.
     fn message_by_key(&self, value: Value, pem: &str) -> Result<Submission, ApiError> {
         let public = PublicKey::from_pem(pem)?;
-        let key = ManagedKey::from_pem(pem).map_err(not_verified)?;
+        let key = ManagedKey::from_pem(pem).map_err(|error| not_verified(&error))?;
         let bundle = parse(value)?;
         let verified = self.verify(&bundle, Signer::Key(&key))?;
         let entry = EntryRequest::of_bundle(&bundle, Some(&key))?;
         let facts = Facts::of_message(&bundle, public.pem())?;
-        self.submission(bundle, &verified, entry, facts)
+        self.submission(bundle, &verified, &entry, facts)
     }
 
     /// Anything with a certificate.
@@ -147,7 +147,7 @@ impl Judge<'_> {
         let keyless = match SigstoreBundle::from_value(value.clone()) {
             Ok(bundle) => self.keyless(value.clone(), bundle),
             // OMS bundles have chains where Sigstore's of the same version have none.
-            Err(error) => Err(not_verified(error.into())),
+            Err(error) => Err(not_verified(&error.into())),
         };
         let Err(refused) = keyless else { return keyless };
         if !self.trust.has_certificates() || !value["messageSignature"].is_null() {
@@ -177,7 +177,7 @@ impl Judge<'_> {
             Some(payload) => Facts::of_payload(payload, pem)?,
             None => Facts::of_message(&bundle, pem)?,
         };
-        self.submission(bundle, &verified, entry, facts)
+        self.submission(bundle, &verified, &entry, facts)
     }
 
     /// The first trusted root that vouches for the bundle, and what it vouches for.
@@ -224,7 +224,7 @@ impl Judge<'_> {
         &self,
         bundle: SigstoreBundle,
         (_, trust): &(VerifiedSigstore, &Trust),
-        entry: EntryRequest,
+        entry: &EntryRequest,
         facts: Facts,
     ) -> Result<Submission, ApiError> {
         let is_statement = !bundle.signs_message();
@@ -279,16 +279,16 @@ struct Refusal {
 
 impl From<Refusal> for ApiError {
     fn from(Refusal { error }: Refusal) -> Self {
-        not_verified(error)
+        not_verified(&error)
     }
 }
 
-fn not_verified(error: SigstoreError) -> ApiError {
+fn not_verified(error: &SigstoreError) -> ApiError {
     ApiError::NotVerified { step: error.code(), message: error.to_string() }
 }
 
 fn parse(value: Value) -> Result<SigstoreBundle, ApiError> {
-    SigstoreBundle::from_value(value).map_err(|error| not_verified(error.into()))
+    SigstoreBundle::from_value(value).map_err(|error| not_verified(&error.into()))
 }
 
 /// Whether the fault is not that the bundle is no keyless one at all.
