@@ -82,9 +82,9 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     // Aborted when dropped.
     let mut following = JoinSet::new();
-    if let Some(tls) = &tls {
+    if let Some(tls) = tls.as_ref().filter(|tls| !tls.is_followed()) {
         let certificate = Arc::clone(tls) as Arc<dyn Reload>;
-        following.spawn(follow(vec![certificate], |_, _| {}));
+        following.spawn(follow(vec![certificate], Arc::new(|_, _| Ok(()))));
     }
     tokio::pin!(shutdown);
     loop {

@@ -21,13 +21,30 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What was read of files, so that a change can be seen. Contents are compared, not times: those
 /// change in ways of their own where files are links into a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct FilesRead(Vec<(PathBuf, Option<Sha256>)>);
+pub(crate) struct FilesRead(Vec<FileRead>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FileRead {
+    path: PathBuf,
+    digest: Option<Sha256>,
+    is_secret: bool,
+}
 
 impl FilesRead {
     /// Reads a file and remembers what was in it, also if it cannot be read.
     pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_as(path, false)
+    }
+
+    /// The same for what nobody else should see, not even its digest.
+    pub(crate) fn read_secret(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read_as(path, true)
+    }
+
+    fn read_as(&mut self, path: &Path, is_secret: bool) -> io::Result<Vec<u8>> {
         let content = fs::read(path);
-        self.0.push((path.to_owned(), content.as_ref().ok().map(|bytes| Sha256::of(bytes))));
+        let digest = content.as_ref().ok().map(|bytes| Sha256::of(bytes));
+        self.0.push(FileRead { path: path.to_owned(), digest, is_secret });
         content
     }
 
@@ -38,9 +55,9 @@ impl FilesRead {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
     }
 
-    /// One digest over all of them: what was read, in the order in which it was.
+    /// One digest over all of them but the secret ones: what was read, in the order in which it was.
     pub(crate) fn digest(&self) -> Sha256 {
-        let parts = self.0.iter().map(|(_, digest)| match digest {
+        let parts = self.0.iter().filter(|file| !file.is_secret).map(|file| match file.digest {
             Some(digest) => digest.to_string(),
             None => "-".to_owned(),
         });
@@ -48,18 +65,24 @@ impl FilesRead {
     }
 
     fn has_changed(&self) -> bool {
-        self.0.iter().any(|(path, known)| {
+        self.0.iter().any(|FileRead { path, digest, .. }| {
             let now = fs::read(path).ok().map(|bytes| Sha256::of(&bytes));
-            now != *known
+            now != *digest
         })
     }
 }
 
+/// What is done before something new comes into force, which it does not after an error: gets what it
+/// is, and the digest of its files.
+pub(crate) type Before = dyn Fn(&'static str, &Sha256) -> Result<(), String> + Send + Sync;
+
+type Read<T, E> = Box<dyn Fn(&mut FilesRead) -> Result<T, E> + Send + Sync>;
+
 /// Something that was read from files, as it is in force.
 pub(crate) struct Live<T, E> {
-    /// What it is, for the log: "the file with the writers".
+    /// What it is, in a word: "writers".
     what: &'static str,
-    read: Box<dyn Fn(&mut FilesRead) -> Result<T, E> + Send + Sync>,
+    read: Read<T, E>,
     current: RwLock<Arc<T>>,
     files: Mutex<Seen>,
 }
@@ -76,7 +99,9 @@ pub(crate) enum Look<E> {
     /// Nothing is new.
     Same,
     /// They changed, and what is in them now is in force.
-    New(Sha256),
+    New,
+    /// They changed, and what has to be done first failed; the next look tries again.
+    Postponed(String),
     /// They changed, and cannot be used.
     Refused(E),
 }
@@ -109,7 +134,7 @@ impl<T, E> Live<T, E> {
     }
 
     /// Looks at the files, and reads them again if they changed.
-    pub(crate) fn look(&self) -> Look<E> {
+    pub(crate) fn look(&self, before: &Before) -> Look<E> {
         let mut seen = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let last = seen.refused.as_ref().unwrap_or(&seen.used);
         if !last.has_changed() {
@@ -119,10 +144,13 @@ impl<T, E> Live<T, E> {
         match (self.read)(&mut files) {
             Ok(new) => {
                 let is_same = seen.used == files;
+                if !is_same && let Err(problem) = before(self.what, &files.digest()) {
+                    return Look::Postponed(problem);
+                }
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
                 seen.refused = None;
                 seen.used = files;
-                if is_same { Look::Same } else { Look::New(seen.used.digest()) }
+                if is_same { Look::Same } else { Look::New }
             }
             Err(error) => {
                 seen.refused = Some(files);
@@ -146,18 +174,18 @@ impl<T: Send + Sync, E: Send + Sync> Refusable for Live<T, E> {
 
 /// Something that [`follow`] looks at again and again. Blocks.
 pub(crate) trait Reload: Send + Sync + 'static {
-    /// Looks at the files, and says in the log what came of it; gives the digest of new ones.
-    fn reload(&self) -> Option<(&'static str, Sha256)>;
+    /// Looks at the files, and says in the log what came of it.
+    fn reload(&self, before: &Before);
 }
 
 impl<T: Send + Sync + 'static, E: Error + Send + Sync + 'static> Reload for Live<T, E> {
-    fn reload(&self) -> Option<(&'static str, Sha256)> {
+    fn reload(&self, before: &Before) {
         let what = self.what;
-        match self.look() {
-            Look::Same => None,
-            Look::New(digest) => {
-                tracing::info!(target: "audit", what, "changed; what is new is in force");
-                Some((what, digest))
+        match self.look(before) {
+            Look::Same => {}
+            Look::New => tracing::info!(target: "audit", what, "changed; what is new is in force"),
+            Look::Postponed(problem) => {
+                tracing::error!(what, problem, "changed; the old one stays in force for now");
             }
             Look::Refused(error) => {
                 let error: &(dyn Error + 'static) = &error;
@@ -166,17 +194,13 @@ impl<T: Send + Sync + 'static, E: Error + Send + Sync + 'static> Reload for Live
                     error,
                     "changed and cannot be used; the old one stays in force"
                 );
-                None
             }
         }
     }
 }
 
-/// Looks at `things` every two seconds and on SIGHUP, for ever; calls `changed` with what is new.
-pub(crate) async fn follow(
-    things: Vec<Arc<dyn Reload>>,
-    mut changed: impl FnMut(&'static str, Sha256) + Send,
-) {
+/// Looks at `things` every two seconds and on SIGHUP, for ever.
+pub(crate) async fn follow(things: Vec<Arc<dyn Reload>>, before: Arc<Before>) {
     // Without the signal, looking now and then is enough.
     let mut hangup = signal(SignalKind::hangup()).ok();
     let mut look = interval(LOOK);
@@ -187,11 +211,9 @@ pub(crate) async fn follow(
             () = received(&mut hangup) => {}
         }
         for thing in &things {
-            let thing = Arc::clone(thing);
-            if let Ok(Some((what, digest))) =
-                tokio::task::spawn_blocking(move || thing.reload()).await
-            {
-                changed(what, digest);
+            let (thing, before) = (Arc::clone(thing), Arc::clone(&before));
+            if tokio::task::spawn_blocking(move || thing.reload(&*before)).await.is_err() {
+                tracing::error!("looking at a file again panicked");
             }
         }
     }
@@ -217,27 +239,38 @@ mod tests {
         let path = dir.path().join("number");
         fs::write(&path, "1").unwrap();
         let from = path.clone();
-        let live = Live::load("the number", move |files| -> Result<u32, String> {
+        let fine = |_: &str, _: &Sha256| Ok(());
+        let live = Live::load("number", move |files| -> Result<u32, String> {
             let text = files.read_text(&from).map_err(|error| error.to_string())?;
             text.parse().map_err(|_| format!("{text:?} is no number"))
         })
         .unwrap();
-        assert!(matches!(live.look(), Look::Same));
+        assert!(matches!(live.look(&fine), Look::Same));
         for broken in ["x", "y"] {
             fs::write(&path, broken).unwrap();
-            assert!(matches!(live.look(), Look::Refused(_)), "{broken}");
-            assert!(matches!(live.look(), Look::Same), "{broken}");
+            assert!(matches!(live.look(&fine), Look::Refused(_)), "{broken}");
+            assert!(matches!(live.look(&fine), Look::Same), "{broken}");
             assert!(live.is_refused());
         }
         fs::remove_file(&path).unwrap();
-        assert!(matches!(live.look(), Look::Refused(_)));
+        assert!(matches!(live.look(&fine), Look::Refused(_)));
         assert_eq!(*live.get(), 1);
         // As it was.
         fs::write(&path, "1").unwrap();
-        assert!(matches!(live.look(), Look::Same));
+        assert!(matches!(live.look(&fine), Look::Same));
         assert!(!live.is_refused());
         fs::write(&path, "2").unwrap();
-        assert!(matches!(live.look(), Look::New(digest) if digest == live.digest()));
+        assert!(matches!(live.look(&fine), Look::New));
         assert_eq!(*live.get(), 2);
+        let digest = live.digest();
+        // What cannot be recorded waits.
+        fs::write(&path, "3").unwrap();
+        let refuse = |_: &str, _: &Sha256| Err("full".to_owned());
+        for _ in 0..2 {
+            assert!(matches!(live.look(&refuse), Look::Postponed(_)));
+            assert_eq!((*live.get(), live.digest()), (2, digest));
+        }
+        assert!(matches!(live.look(&fine), Look::New));
+        assert_ne!((*live.get(), live.digest()), (3, digest));
     }
 }

@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
 use tokio::sync::Semaphore;
 
+use sealwright_manifest::Sha256;
 use sealwright_store::{Appended, NewEntry, Store};
 
 use crate::error::ApiError;
@@ -16,6 +17,7 @@ use crate::http::Peer;
 use crate::reload::{Live, Refusable};
 use crate::service::StartError;
 use crate::service::access::{Access, Credentials, Grants, Project, Projects};
+use crate::service::audit::Audit;
 use crate::service::authorities::Authorities;
 use crate::service::body::{BodyBudget, Room};
 use crate::service::client_address::{ForwardedHeader, Network, client_address};
@@ -64,6 +66,8 @@ pub(crate) struct State {
     pub(crate) retention: Retention,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
+    /// For whoever does something that belongs into the log.
+    pub(crate) audit: Arc<Audit>,
     /// Memory for bodies, taken as they come.
     body_budget: BodyBudget,
     /// One place per processor for what takes long to compute.
@@ -84,7 +88,26 @@ pub(crate) struct Doors {
     pub(crate) forwarded_header: ForwardedHeader,
 }
 
+/// What those see who run the service.
+pub(crate) struct Watch {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) vitals: Vitals,
+    pub(crate) audit: Arc<Audit>,
+}
+
+/// How access is asked who somebody is.
+type Ask = fn(&Access, &Credentials, u64, bool) -> Result<Option<Grants>, ApiError>;
+
 impl Doors {
+    /// Digests of those files.
+    pub(crate) fn digests(&self) -> [(&'static str, Option<Sha256>); 3] {
+        [
+            ("issuers", self.issuers.as_ref().map(|live| live.digest())),
+            ("writers", self.access.as_ref().map(|live| live.digest())),
+            ("limits", self.limiter.file().map(|live| live.digest())),
+        ]
+    }
+
     /// The files that it was read from.
     pub(crate) fn files(&self) -> Vec<Arc<dyn Refusable>> {
         let issuers = self.issuers.clone().map(|live| live as Arc<dyn Refusable>);
@@ -112,9 +135,9 @@ impl State {
         log_id: [u8; 32],
         authorities: Option<Authorities>,
         doors: Doors,
-        metrics: Arc<Metrics>,
-        vitals: Vitals,
+        watch: Watch,
     ) -> Self {
+        let Watch { metrics, vitals, audit } = watch;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store,
@@ -129,6 +152,7 @@ impl State {
             retention: Retention::default(),
             metrics,
             vitals,
+            audit,
             body_budget: BodyBudget::new(),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
@@ -177,7 +201,7 @@ impl State {
         &self,
         access: Arc<Access>,
         shown: Credentials,
-        ask: fn(&Access, &Credentials, u64, bool) -> Result<Option<Grants>, ApiError>,
+        ask: Ask,
     ) -> Result<Grants, ApiError> {
         let asking = |may_fetch| {
             let (access, shown) = (Arc::clone(&access), shown.clone());

@@ -219,15 +219,16 @@ mod tests {
         assert_eq!(tls.not_after(), NOW - 86_400 + 3650 * 86_400);
         let replace = |name: &str| fs::copy(other.path().join(name), path(name)).unwrap();
         replace(CERTIFICATE_FILE);
-        assert!(tls.reload().is_none());
+        let before = |_: &str, _: &sealwright_manifest::Sha256| Ok(());
+        tls.reload(&before);
         assert!(tls.is_refused());
         assert!(Arc::ptr_eq(&tls.config(), &first));
         replace(KEY_FILE);
-        assert!(tls.reload().is_some());
+        tls.reload(&before);
         assert!(!tls.is_refused());
         assert!(!Arc::ptr_eq(&tls.config(), &first));
         fs::remove_file(path(KEY_FILE)).unwrap();
-        assert!(tls.reload().is_none());
+        tls.reload(&before);
         assert!(tls.is_refused());
     }
 

@@ -161,12 +161,15 @@ fn what_is_erased_leaves_its_proof() {
 
     let service = Server::serve(&home, "data");
     let list = home.json(&format!("find --service {}", service.url()));
-    let [first, second] = &list["statements"].as_array().unwrap()[..] else { panic!("{list}") };
+    let [first, second, act] = &list["statements"].as_array().unwrap()[..] else {
+        panic!("{list}")
+    };
+    assert_eq!(act["predicateType"], predicate::ADMINISTRATION);
     assert!(first["erasedAt"].is_string() && second["erasedAt"].is_null(), "{list}");
     assert!(first["signer"]["keyId"].is_string(), "{list}");
     let shown = home.must(&format!("find --service {} --out saved", service.url()));
     assert!(shown.stdout.contains("erased"), "{shown:#?}");
-    assert_eq!(home.list("saved"), ["entry-1.sigstore.json"]);
+    assert_eq!(home.list("saved"), ["entry-1.sigstore.json", "entry-2.sigstore.json"]);
     let gone = service.client().bundle(0).unwrap_err().to_string();
     assert!(gone.contains("(ERASED)"), "{gone}");
     let again = ureq::get(format!("{}/tile/entries/000.p/2", service.url()))
@@ -196,7 +199,7 @@ fn an_erased_approval_is_a_denial_and_a_revocation_is_never_erased() {
     let Team { home, service } = team;
     service.stop();
     let refused = format!("serve erase {} --reason wish --data data", revocation[0]);
-    home.run(&refused).failed(1, "is a revocation");
+    home.run(&refused).failed(1, "is never erased");
     home.must(&format!("serve erase {} --reason wish --data data", approvals[0]));
     home.must("serve check --data data");
     let team = Team { service: Server::serve(&home, "data"), home };

@@ -351,8 +351,10 @@ fn what_sigstore_python_signed_is_kept_and_given_back() {
     );
     let logged = trusting.client().submit_json(&attestation, None).unwrap();
     assert_eq!(logged["verificationMaterial"]["tlogEntries"].as_array().unwrap().len(), 1);
+    let index = &logged["verificationMaterial"]["tlogEntries"][0]["logIndex"];
+    let index: u64 = index.as_str().unwrap().parse().unwrap();
     let original: serde_json::Value =
-        serde_json::from_slice(&trusting.client().original_bundle(0).unwrap()).unwrap();
+        serde_json::from_slice(&trusting.client().original_bundle(index).unwrap()).unwrap();
     assert_eq!(
         original["verificationMaterial"]["tlogEntries"],
         attestation["verificationMaterial"]["tlogEntries"]

@@ -24,6 +24,7 @@ use sealwright_authority::{
     certificate_valid_from, certificates_from_pem, intermediate_certificate, root_certificate,
     timestamp_certificate,
 };
+use sealwright_manifest::Sha256;
 
 use super::StartError;
 use super::data::{create_dir, write_new};
@@ -196,6 +197,12 @@ fn read(path: &Path) -> Result<String, StartError> {
 }
 
 impl Authorities {
+    /// Over their certificates.
+    pub(super) fn digest(&self) -> Sha256 {
+        let all: Vec<&[u8]> = self.ca.chain().chain(self.tsa.chain()).collect();
+        Sha256::of(&all.concat())
+    }
+
     /// Adds them to a `trusted_root.json` that has none, as parts of the service at `base_url`.
     pub(super) fn add_to(&self, trusted_root: &mut Value, base_url: &str) {
         let valid_for = json!({"start": self.valid_from});

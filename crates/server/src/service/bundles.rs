@@ -9,12 +9,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use sealwright_attest::{
-    HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, LogEntry, Timestamp,
+    Bundle, HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, LogEntry, PublicKey,
+    Timestamp, check_signature, hashedrekord_body,
 };
 use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
 
 use super::access::{Credentials, Project};
 use super::body;
+use super::facts::Facts;
 use super::find::query_error;
 use super::submission::{Judge, Submission};
 use crate::error::ApiError;
@@ -91,6 +93,21 @@ fn submitted_to(uri: &Uri) -> Result<Project, ApiError> {
         Query::<SubmitQuery>::try_from_uri(uri).map_err(|rejection| query_error(&rejection))?;
     let message = "that is not the name of a project".to_owned();
     Project::parse(&query.project).ok_or(ApiError::Query { message })
+}
+
+/// The entry of a bundle of our own.
+pub(super) fn entry_of(bundle: &Bundle, key: &PublicKey) -> Result<NewEntry, ApiError> {
+    let facts = Facts::of_signed(&check_signature(bundle, key)?, key.pem());
+    let statement = StatementRecord {
+        envelope_sha256: facts.digest,
+        predicate_type: facts.predicate_type,
+        subjects: facts.subjects,
+        signers: facts.signer.names(),
+        bundle: bundle.to_json().into_bytes(),
+        public_key_pem: facts.verifier_pem,
+        ..StatementRecord::default()
+    };
+    Ok(NewEntry { body: hashedrekord_body(bundle.envelope(), key), statement: Some(statement) })
 }
 
 /// An entry that was submitted to that project. A statement is in the project that it was submitted to

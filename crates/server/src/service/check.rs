@@ -32,7 +32,7 @@ pub fn check(data_dir: &Path) -> Result<InstanceReport, StartError> {
     if !has_keys(data_dir) {
         return Err(StartError::NotInitialised { dir: data_dir.to_owned() });
     }
-    let store = data::open_stopped(data_dir)?;
+    let (store, _) = data::open_stopped(data_dir)?;
     let unreadable = |error| StartError::store(data_dir, error);
     let report = store.check().map_err(unreadable)?;
     let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();

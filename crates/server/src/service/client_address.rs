@@ -26,6 +26,15 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
+impl ForwardedHeader {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 impl FromStr for ForwardedHeader {
     type Err = &'static str;
 
@@ -103,12 +112,8 @@ pub(crate) fn client_address(
     if !is_trusted(client) {
         return client;
     }
-    let name = match header {
-        ForwardedHeader::XForwardedFor => "x-forwarded-for",
-        ForwardedHeader::Forwarded => "forwarded",
-    };
     let lines: Vec<&str> =
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        headers.get_all(header.name()).iter().filter_map(|value| value.to_str().ok()).collect();
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         let address = match header {
             ForwardedHeader::XForwardedFor => address(hop.trim()),

@@ -4,6 +4,7 @@
 //! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
 //! <data_dir>/trusted_root.json   what verifiers need; public
 //! <data_dir>/url                 where the service was last to be reached
+//! <data_dir>/audit-key.pem, configuration.json   see [`super::audit`]
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
 //! <data_dir>/…                   the store's files
 //! ```
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
 use sealwright_store::{Store, StoreError};
-use sealwright_tlog::LogKey;
+use sealwright_tlog::{LogKey, VerifierKey};
 
 use super::StartError;
 use super::authorities::{self, Authorities};
@@ -77,13 +78,14 @@ pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartErr
 }
 
 /// The same by the name that the instance's own trusted root gives its log.
-pub(super) fn open_stopped(data_dir: &Path) -> Result<Store, StartError> {
+pub(super) fn open_stopped(data_dir: &Path) -> Result<(Store, VerifierKey), StartError> {
     let path = data_dir.join(TRUSTED_ROOT_FILE);
     let bad = || StartError::TrustedRoot { path: path.clone() };
     let text = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
     let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
-    let origin = root.logs().first().ok_or_else(bad)?.key.name().to_owned();
-    open_as_it_is(&Config { origin, ..Config::new(data_dir) }, now())
+    let key = root.logs().first().ok_or_else(bad)?.key.clone();
+    let origin = key.name().to_owned();
+    Ok((open_as_it_is(&Config { origin, ..Config::new(data_dir) }, now())?, key))
 }
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
@@ -220,7 +222,7 @@ fn with_authorities(trusted_root: &str, authorities: &Authorities, base_url: &st
 }
 
 /// Writes a file in place of another, completely or not at all.
-fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
+pub(super) fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
     let path = dir.join(name);
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new()

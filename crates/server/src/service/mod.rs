@@ -26,6 +26,7 @@
 //! who verify, against a role binding they trust.
 
 pub(crate) mod access;
+pub(crate) mod audit;
 pub(crate) mod authorities;
 mod backup;
 pub(crate) mod body;
@@ -64,14 +65,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sealwright_manifest::Sha256;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::reload::{Live, Reload, follow};
-use crate::state::{Doors, State};
+use crate::state::{Doors, State, Watch};
 use crate::{http, tls};
 
+pub use audit::audit_public_key;
 pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
@@ -81,6 +84,8 @@ pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use access::Access;
+use audit::Audit;
+use authorities::Authorities;
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use health::Vitals;
 use issuers::Issuers;
@@ -153,7 +158,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
     let watched = config.metrics.map(listen).transpose()?;
-    let (doors, files) = doors(config)?;
+    let (doors, mut files) = doors(config)?;
+    if let Some(tls) = &tls {
+        tls.follow_elsewhere();
+        files.push(Arc::clone(tls) as Arc<dyn Reload>);
+    }
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
@@ -186,6 +195,24 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             .map_err(StartError::Threads)?;
     let refusable = doors.files();
     let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, data.authorities.as_ref());
+    let key = audit::open_key(&config.data_dir)?;
+    let digests = doors.digests().into_iter().chain([
+        ("witnesses", audit::digest_of(config.witnesses.as_deref())),
+        ("retention", audit::digest_of(config.retention.as_deref())),
+        ("trust", audit::digest_of_all(&config.trust)),
+        ("trust_root_ca", audit::digest_of_all(&config.trust_root_ca)),
+        ("tls", tls.as_ref().map(|tls| tls.digest())),
+        ("authorities", data.authorities.as_ref().map(Authorities::digest)),
+    ]);
+    let configuration = audit::configuration(config, &key, digests);
+    let audit = Audit::new(&config.data_dir, key, &config.origin, &data.log_id, sequencer.clone())?;
+    let audit = Arc::new(audit);
+    if let Err(error) = runtime.block_on(audit.start(configuration)) {
+        sequencer.stop();
+        // Its panic would be in the log output.
+        let _ = sequencer_thread.join();
+        return Err(error);
+    }
     let state = State::new(
         Arc::clone(&store),
         sequencer.clone(),
@@ -193,20 +220,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         data.log_id,
         data.authorities,
         doors,
-        metrics,
-        vitals,
+        Watch { metrics, vitals, audit: Arc::clone(&audit) },
     );
     let state =
         Arc::new(state.with_statements(upload_trust, retention.clone().unwrap_or_default()));
     let expiring = retention
-        .map(|retention| Expiring::start(retention, Arc::clone(&store)))
+        .map(|retention| {
+            Expiring::start(retention, Arc::clone(&store), audit, runtime.handle().clone())
+        })
         .transpose()
         .map_err(StartError::Threads)?;
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
-    let following = runtime.spawn(follow(files, |_, _| {}));
+    let shared = Arc::clone(&state);
+    let before = move |what, digest: &Sha256| shared.audit.reloaded(what, digest);
+    let following = runtime.spawn(follow(files, Arc::new(before)));
     let (shutdown, asked) = oneshot::channel::<()>();
     if let Some(listener) = watched {
         // Until everything else has stopped.
@@ -239,23 +269,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 /// Who may come in, and what is to be looked at again and again for that.
 fn doors(config: &Config) -> Result<(Doors, Vec<Arc<dyn Reload>>), StartError> {
     let mut files: Vec<Arc<dyn Reload>> = Vec::new();
-    let issuers = config.issuers.clone().map(|path| {
-        Live::load("the issuers of ID tokens", move |files| Issuers::read(&path, files))
-    });
+    let issuers = config
+        .issuers
+        .clone()
+        .map(|path| Live::load("issuers", move |files| Issuers::read(&path, files)));
     let issuers = issuers.transpose()?.map(Arc::new);
     files.extend(issuers.clone().map(|live| live as Arc<dyn Reload>));
     let has_client_ca = config.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
-    let access = config.writers.clone().map(|path| {
-        Live::load("the writers and readers", move |files| {
-            Access::read(&path, has_client_ca, files)
-        })
-    });
+    let access = config
+        .writers
+        .clone()
+        .map(|path| Live::load("writers", move |files| Access::read(&path, has_client_ca, files)));
     let access = access.transpose()?.map(Arc::new);
     files.extend(access.clone().map(|live| live as Arc<dyn Reload>));
     let limits = config
         .limits
         .clone()
-        .map(|path| Live::load("the limits", move |files| Limits::read(&path, files)));
+        .map(|path| Live::load("limits", move |files| Limits::read(&path, files)));
     let limits = limits.transpose()?.map(Arc::new);
     files.extend(limits.clone().map(|live| live as Arc<dyn Reload>));
     let doors = Doors {

@@ -4,7 +4,8 @@
 //! entry, which is hashes and a signature, stays, and with it every proof; so does what the statement
 //! is found by. A verifier that misses a statement it needs denies.
 //!
-//! Revocations are never erased: to miss one would be a yes where a no was said.
+//! Revocations are never erased: to miss one would be a yes where a no was said. Neither is the record of
+//! what those did who run the service.
 
 use std::fs;
 use std::path::Path;
@@ -16,13 +17,22 @@ use std::{io, thread};
 
 use serde::Deserialize;
 
-use sealwright_attest::predicate::REVOCATION;
-use sealwright_store::{Store, StoreError};
+use sealwright_attest::predicate::{ADMINISTRATION, REVOCATION};
+use sealwright_store::{Payload, Store, StoreError};
+use sealwright_tlog::VerifierKey;
+use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::StartError;
+use super::audit::{self, Act, Audit};
 use super::data;
+use super::metrics::Metrics;
+use super::sequencer::Sequencer;
 use crate::error::ApiError;
 use crate::state::{lock, now};
+
+/// Types of statements that stay.
+const NEVER: [&str; 2] = [REVOCATION, ADMINISTRATION];
 
 const DAY_S: u64 = 24 * 60 * 60;
 
@@ -107,8 +117,9 @@ impl Retention {
             if classes.iter().skip(place + 1).any(|other| other.name == *name) {
                 return Err(unusable(format!("two classes have the name {name:?}")));
             }
-            if class.predicate_types.iter().any(|known| known == REVOCATION) {
-                return Err(unusable(format!("class {name:?}: revocations are never erased")));
+            let never = class.predicate_types.iter().find(|known| NEVER.contains(&known.as_str()));
+            if let Some(never) = never {
+                return Err(unusable(format!("class {name:?}: {never} is never erased")));
             }
         }
         Ok(Self(classes))
@@ -120,28 +131,37 @@ impl Retention {
             list.is_empty() || list.iter().any(|known| known == value)
         };
         let class = self.0.iter().find(|class| {
-            predicate_type != REVOCATION
+            !NEVER.contains(&predicate_type)
                 && fits(&class.predicate_types, predicate_type)
                 && fits(&class.projects, project)
         });
         class.map_or("", |class| &class.name)
     }
 
-    /// Erases at `now` what has had its time, by the log-signed time. Gives the indexes.
-    pub(super) fn expire(&self, store: &Mutex<Store>, now: u64) -> Result<Vec<u64>, ApiError> {
+    /// Erases at `now` what has had its time, by the log-signed time, after it was recorded. Gives the
+    /// indexes.
+    pub(super) fn expire(
+        &self,
+        store: &Mutex<Store>,
+        now: u64,
+        record: impl Fn(Act) -> Result<u64, ApiError>,
+    ) -> Result<Vec<u64>, ApiError> {
         let mut erased = Vec::new();
         for class in &self.0 {
             let Some(before) = now.checked_sub(class.keep.0) else { continue };
             loop {
-                let mut store = lock(store)?;
-                let until = store.index_at(before)?;
-                let found = store.find_to_erase(&class.name, until, BATCH)?;
+                let found = {
+                    let store = lock(store)?;
+                    let until = store.index_at(before)?;
+                    store.find_to_erase(&class.name, until, BATCH)?
+                };
                 if found.is_empty() {
                     break;
                 }
+                record(erasure(&found, &format!("retention class {}", class.name)))?;
+                let mut store = lock(store)?;
                 for index in found {
-                    let reason = format!("retention class {}", class.name);
-                    erase_one(&mut store, index, now, &reason)?;
+                    store.erase(index, now)?;
                     erased.push(index);
                 }
             }
@@ -157,11 +177,17 @@ pub(super) struct Expiring {
 }
 
 impl Expiring {
-    pub(super) fn start(retention: Retention, store: Arc<Mutex<Store>>) -> io::Result<Self> {
+    pub(super) fn start(
+        retention: Retention,
+        store: Arc<Mutex<Store>>,
+        audit: Arc<Audit>,
+        runtime: Handle,
+    ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = thread::Builder::new().name("retention".to_owned()).spawn(move || {
             loop {
-                match retention.expire(&store, now()) {
+                let record = |act| runtime.block_on(audit.record(act));
+                match retention.expire(&store, now(), record) {
                     Ok(erased) if !erased.is_empty() => {
                         tracing::info!(count = erased.len(), "statements have had their time");
                     }
@@ -208,16 +234,24 @@ pub enum EraseError {
         /// The index.
         index: u64,
     },
-    /// Revocations stay.
-    #[error("statement {index} is a revocation: to miss it would be a yes where a no was said")]
-    Revocation {
+    /// The act cannot be written into the log, or what it is about cannot be erased.
+    #[error("{problem}")]
+    Failed {
+        /// What failed.
+        problem: String,
+    },
+    /// Revocations and administrative acts stay.
+    #[error("statement {index} is of type {predicate_type}, which is never erased")]
+    Never {
         /// The index.
         index: u64,
+        /// The type.
+        predicate_type: String,
     },
 }
 
-/// Erases statements of a stopped instance, for a reason that the log output keeps. All of them can be
-/// erased, or none is.
+/// Erases statements of a stopped instance. All of them can be erased, or none is. That it was done, and
+/// why, is in the log before.
 ///
 /// # Errors
 /// [`EraseError`].
@@ -226,39 +260,65 @@ pub fn erase(data_dir: &Path, indexes: &[u64], reason: &str) -> Result<Vec<Erase
         return Err(StartError::NotInitialised { dir: data_dir.to_owned() }.into());
     }
     let unreadable = |error: StoreError| EraseError::Start(StartError::store(data_dir, error));
-    let mut store = data::open_stopped(data_dir)?;
+    let (store, log) = data::open_stopped(data_dir)?;
+    let mut due = Vec::new();
     for &index in indexes {
         let statement = store.statement(index).map_err(unreadable)?;
         let statement = statement.ok_or(EraseError::NoStatement { index })?;
-        if statement.predicate_type == REVOCATION {
-            return Err(EraseError::Revocation { index });
+        if NEVER.contains(&statement.predicate_type.as_str()) {
+            return Err(EraseError::Never { index, predicate_type: statement.predicate_type });
+        }
+        if matches!(statement.payload, Payload::Kept { .. }) {
+            due.push(index);
         }
     }
-    let now = now();
-    let mut erased = Vec::new();
-    for &index in indexes {
-        let at = erase_one(&mut store, index, now, reason).map_err(unreadable)?;
-        erased.push(Erased { index, at: at.ok_or(EraseError::NoStatement { index })? });
+    let store = Arc::new(Mutex::new(store));
+    if !due.is_empty() {
+        record_stopped(data_dir, &store, &log, erasure(&due, reason))?;
     }
-    Ok(erased)
+    let failed = |error: ApiError| EraseError::Failed { problem: error.to_string() };
+    let mut store = lock(&store).map_err(failed)?;
+    let now = now();
+    let erase = |&index: &u64| {
+        let at = store.erase(index, now).map_err(unreadable)?;
+        Ok(Erased { index, at: at.ok_or(EraseError::NoStatement { index })? })
+    };
+    indexes.iter().map(erase).collect()
 }
 
-/// The one place where a statement is erased: an administrative act, to be recorded.
-fn erase_one(
-    store: &mut Store,
-    index: u64,
-    now: u64,
-    reason: &str,
-) -> Result<Option<u64>, StoreError> {
-    let at = store.erase(index, now)?;
-    if at == Some(now) {
-        tracing::info!(target: "audit", index, reason, "a statement is erased");
-    }
-    Ok(at)
+/// What goes into the log when statements are erased.
+fn erasure(indexes: &[u64], reason: &str) -> Act {
+    Act { act: "erase", detail: json!({"entries": indexes, "reason": reason}) }
+}
+
+/// Records an act in the log of a stopped instance.
+fn record_stopped(
+    data_dir: &Path,
+    store: &Arc<Mutex<Store>>,
+    log: &VerifierKey,
+    act: Act,
+) -> Result<(), EraseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(StartError::Threads)?;
+    let (sequencer, thread) = Sequencer::start(Arc::clone(store), Metrics::new().sequencer)
+        .map_err(StartError::Threads)?;
+    let recorded = audit::open_key(data_dir)
+        .and_then(|key| Audit::new(data_dir, key, log.name(), &log.log_id(), sequencer.clone()))
+        .map_err(EraseError::from)
+        .and_then(|audit| {
+            let recorded = runtime.block_on(audit.record(act));
+            recorded.map_err(|error| EraseError::Failed { problem: error.to_string() })
+        });
+    sequencer.stop();
+    let _ = thread.join();
+    recorded.map(|_| ())
 }
 
 #[cfg(test)]
 mod tests {
+    use sealwright_store::{NewEntry, StatementRecord};
+    use sealwright_tlog::LogKey;
+
     use super::*;
 
     fn read(text: &str) -> Result<Retention, StartError> {
@@ -306,6 +366,41 @@ mod tests {
             assert_eq!(retention.class_of(predicate_type, project), class, "{predicate_type}");
         }
         assert_eq!(Retention::default().class_of("https://a/b", "loans"), "");
+    }
+
+    #[test]
+    fn what_has_had_its_time_is_recorded_and_erased() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = LogKey::generate("localhost").unwrap();
+        let mut store = Store::open(dir.path(), "localhost", &key, 1_000).unwrap();
+        let entry = |n: u8, class: &str| NewEntry {
+            body: vec![n],
+            statement: Some(StatementRecord {
+                envelope_sha256: "0".repeat(64),
+                retention: class.to_owned(),
+                bundle: b"{}".to_vec(),
+                ..StatementRecord::default()
+            }),
+        };
+        store.append(&[entry(0, "day"), entry(1, "")], 1_000).unwrap();
+        store.append(&[entry(2, "day")], 2_000).unwrap();
+        let store = Mutex::new(store);
+        let retention = read("[[class]]\nname = \"day\"\nkeep = \"P1D\"\n").unwrap();
+        let acts = Mutex::new(Vec::new());
+        let record = |act: Act| {
+            acts.lock().unwrap().push(act.detail);
+            Ok(0)
+        };
+        assert!(retention.expire(&store, 1_000 + DAY_S, record).unwrap().is_empty());
+        assert_eq!(retention.expire(&store, 1_001 + DAY_S, record).unwrap(), [0]);
+        assert!(retention.expire(&store, 1_002 + DAY_S, record).unwrap().is_empty());
+        let expected = json!([{"entries": [0], "reason": "retention class day"}]);
+        assert_eq!(json!(*acts.lock().unwrap()), expected);
+        // Nothing is erased that cannot be recorded.
+        let refuse = |_| Err(ApiError::Busy);
+        assert!(retention.expire(&store, 9_000 + DAY_S, refuse).is_err());
+        let kept = store.lock().unwrap().statement(2).unwrap().unwrap();
+        assert!(matches!(kept.payload, Payload::Kept { .. }));
     }
 
     #[test]

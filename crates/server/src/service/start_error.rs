@@ -166,6 +166,12 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// What is to be recorded cannot be.
+    #[error("administrative acts cannot be recorded: {problem}")]
+    Audit {
+        /// What is wrong.
+        problem: String,
+    },
     /// The log's name is too long for the certificates that would have it.
     #[error("the log's name {origin:?} has more than 64 characters")]
     OriginTooLong {
@@ -282,6 +288,10 @@ impl StartError {
             }
             Self::Retention { .. } => {
                 "write [[class]] with name and keep (such as P10Y), and predicate_types or projects"
+            }
+            Self::Audit { .. } => {
+                "the configuration is another than the last time, which goes into the log first: look at \
+                 the disk, and at audit-key.pem"
             }
             Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sealwright_attest::{Timestamp, TrustedRoot};
 
 use super::StartError;
+use super::audit;
 use super::authorities;
 use super::config::Config;
 use super::data::{self, Data, TRUSTED_ROOT_FILE};
@@ -60,6 +61,7 @@ pub(super) fn open(config: &Config) -> Result<(Data, Initialised), StartError> {
         false => None,
     };
     let data = data::open(config, now)?;
+    audit::open_key(&config.data_dir)?;
     let log_key_created = data.log_key_created;
     Ok((data, Initialised { log_key_created, root_key }))
 }

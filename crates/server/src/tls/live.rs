@@ -2,19 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
+use sealwright_manifest::Sha256;
 use sealwright_sigstore::details::CertificateDetails;
 
 use super::{TlsError, certificates, provider};
-use crate::reload::{FilesRead, Live, Reload};
+use crate::reload::{Before, FilesRead, Live, Reload};
 
 /// How a server speaks TLS: what its files said when they were last read and could be used.
-pub struct ServerTls(Live<Current, TlsError>);
+pub struct ServerTls {
+    live: Live<Current, TlsError>,
+    /// Whether somebody else looks at the files than whoever serves with it.
+    is_followed: AtomicBool,
+}
 
 struct Current {
     config: Arc<ServerConfig>,
@@ -45,41 +51,56 @@ impl ServerTls {
             key: key.to_owned(),
             client_ca: client_ca.map(Path::to_owned),
         };
-        Ok(Arc::new(Self(Live::load("the TLS certificate", move |read| files.current(read))?)))
+        let live = Live::load("tls", move |read| files.current(read))?;
+        Ok(Arc::new(Self { live, is_followed: AtomicBool::new(false) }))
+    }
+
+    /// From now on whoever serves with it leaves the files to the caller, who looks at them again.
+    pub(crate) fn follow_elsewhere(&self) {
+        self.is_followed.store(true, Ordering::Release);
+    }
+
+    /// Whether the caller looks at the files.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::Acquire)
+    }
+
+    /// Digest of certificate and client authorities.
+    pub(crate) fn digest(&self) -> Sha256 {
+        self.live.digest()
     }
 
     /// For the next connection. Another one has sessions of its own, so that nobody resumes what was
     /// agreed under authorities that no longer count.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.get().config)
+        Arc::clone(&self.live.get().config)
     }
 
     /// Last second of the certificate, since 1970.
     pub(crate) fn not_after(&self) -> u64 {
-        self.0.get().not_after
+        self.live.get().not_after
     }
 
     /// Whether the files hold something that cannot be used.
     pub(crate) fn is_refused(&self) -> bool {
-        self.0.is_refused()
+        self.live.is_refused()
     }
 }
 
 impl Reload for ServerTls {
-    fn reload(&self) -> Option<(&'static str, sealwright_manifest::Sha256)> {
-        self.0.reload()
+    fn reload(&self, before: &Before) {
+        self.live.reload(before);
     }
 }
 
 impl Files {
     fn current(&self, files: &mut FilesRead) -> Result<Current, TlsError> {
-        let mut read = |path: &Path| {
-            let content = files.read(path);
-            content.map_err(|source| TlsError::File { path: path.to_owned(), source })
-        };
+        let unreadable = |path: &Path, source| TlsError::File { path: path.to_owned(), source };
+        let secret = files.read_secret(&self.key).map_err(|source| unreadable(&self.key, source));
+        let mut read = |path: &Path| files.read(path).map_err(|source| unreadable(path, source));
         let chain = certificates(&read(&self.certificate)?)
             .ok_or_else(|| TlsError::NoCertificate { path: self.certificate.clone() })?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
+        let key = PrivateKeyDer::from_pem_slice(&secret?)
             .map_err(|_| TlsError::NoKey { path: self.key.clone() })?;
         let client_ca = self.client_ca.as_deref().map(|path| {
             let roots = certificates(&read(path)?);

@@ -13,7 +13,7 @@ use crate::output::{self, GOOD, Ui};
 
 /// The bundle and its key or certificate are removed from the database and do not come back when
 /// somebody submits them again. The entry, its proofs, the type and the digests of the subjects stay.
-/// Copies that clients fetched and backups are elsewhere. Revocations cannot be erased.
+/// Copies that clients fetched and backups are elsewhere. Revocations and administrative acts stay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Indexes of the statements, as `sealwright find` shows them.
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Directory of the instance, which must not be running.
     #[arg(long, value_name = "DIR", default_value = "sealwright-data")]
     data: PathBuf,
-    /// Why, for the record. It must not repeat what is to be forgotten.
+    /// Why: it goes into the log, and must not repeat what is to be forgotten.
     #[arg(long, value_name = "TEXT")]
     reason: String,
 }
@@ -58,7 +58,10 @@ impl From<EraseError> for CliError {
             EraseError::NoStatement { .. } => {
                 Self::input(message).hint("see which there are: sealwright find --service URL")
             }
-            EraseError::Revocation { .. } => Self::failed(message).hint("nothing was erased"),
+            EraseError::Failed { .. } => {
+                Self::environment(message).hint("look at the disk; erasing again later is safe")
+            }
+            EraseError::Never { .. } => Self::failed(message).hint("nothing was erased"),
         }
     }
 }

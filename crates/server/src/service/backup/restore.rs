@@ -1,6 +1,7 @@
 //! Putting a backup into the place of a data directory, after it was checked from end to end.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use sealwright_attest::TrustedRoot;
@@ -9,6 +10,7 @@ use sealwright_tlog::{Checkpoint, VerifierKey, verify_checkpoint};
 use super::files::{digest, put_in_place, temporary_beside, write};
 use super::manifest::Manifest;
 use super::{BackupError, DATA};
+use crate::service::audit;
 use crate::service::check::{InstanceReport, check};
 use crate::service::data::{self, TRUSTED_ROOT_FILE};
 use crate::service::{Config, StartError};
@@ -71,6 +73,9 @@ pub fn restore(options: &RestoreOptions<'_>) -> Result<Restored, BackupError> {
         return Err(BackupError::Damaged { problems: report.problems });
     }
     is_not_behind(&config, &key, newest)?;
+    // The next start writes it into the log. This does not: the log may go on elsewhere, and what is
+    // restored be meant for a trial.
+    audit::note_restored(building.path(), manifest.made, report.store.entries)?;
     put_in_place(building, data_dir)?;
     Ok(Restored { origin: manifest.origin, made: manifest.made, report })
 }
@@ -90,9 +95,7 @@ fn copy(
             std::io::ErrorKind::NotFound => differs(),
             _ => BackupError::file(&source, error),
         })?;
-        let mode = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(
-            expected.mode & 0o777,
-        ));
+        let mode = fs::Permissions::from_mode(expected.mode & 0o777);
         fs::set_permissions(&into, mode).map_err(|error| BackupError::file(&into, error))?;
         // Of what was written: what was read first may have been something else.
         if digest(&into)? != *expected {
