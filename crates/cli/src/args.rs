@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    admission, approve, attest, completions, demo, digest, doctor, evaluate, inspect, key, log,
-    man, revoke, roles, serve, sign, verify,
+    admission, approve, attest, completions, demo, digest, doctor, evaluate, find, import, inspect,
+    key, log, man, revoke, roles, serve, sign, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Roles(roles::Args),
     Serve(serve::Args),
     Log(log::Args),
+    Find(find::Args),
+    Import(import::Args),
     Doctor(doctor::Args),
     Admission(admission::Args),
     Demo(demo::Args),

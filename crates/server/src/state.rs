@@ -25,7 +25,10 @@ use crate::service::health::Vitals;
 use crate::service::issuers::Issuers;
 use crate::service::limits::Limiter;
 use crate::service::metrics::Metrics;
+use crate::service::oci;
+use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
+use crate::service::upload_trust::UploadTrust;
 use crate::service::witnesses::Cosignatures;
 
 /// The largest body of a request in bytes.
@@ -55,6 +58,12 @@ pub(crate) struct State {
     pub(crate) cosignatures: Arc<Cosignatures>,
     /// Who may come in, and how often.
     doors: Doors,
+    /// Whom this instance believes about what is submitted.
+    pub(crate) upload_trust: UploadTrust,
+    /// What digests of OCI artifacts stand for.
+    pub(crate) oci: oci::Known,
+    /// How long statements are kept.
+    pub(crate) retention: Retention,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
     /// For whoever does something that belongs into the log.
@@ -138,6 +147,9 @@ impl State {
             authorities,
             cosignatures: Arc::default(),
             doors,
+            upload_trust: UploadTrust::default(),
+            oci: oci::Known::default(),
+            retention: Retention::default(),
             metrics,
             vitals,
             audit,
@@ -145,6 +157,11 @@ impl State {
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
+    }
+
+    /// The same, believing these about what is submitted, and keeping it for so long.
+    pub(crate) fn with_statements(self, upload_trust: UploadTrust, retention: Retention) -> Self {
+        Self { upload_trust, retention, ..self }
     }
 
     /// The authorities.

@@ -123,6 +123,8 @@ impl Store {
             return Err(Corruption::MissingRow.into());
         }
         let files = Files::open(dir)?;
+        // Whoever looks may append afterwards.
+        refuse_moved(&files)?;
         let db = Sqlite::open(&files.path(DATABASE), key.verifier())?;
         Self::load(Box::new(db), Box::new(files), origin, key, Opening::Look, now)
     }

@@ -29,8 +29,10 @@ mod killed;
 mod log_monitor;
 mod log_witness;
 mod manual;
+mod oci;
 mod oidc;
 mod oms_vectors;
+mod openapi;
 mod pki;
 mod policy;
 mod server;
@@ -42,6 +44,7 @@ mod signatures;
 #[cfg(feature = "scale-out")]
 #[path = "../../../store/tests/it/shared/stage.rs"]
 mod stage;
+mod statements;
 mod stock;
 mod team;
 mod terminal;

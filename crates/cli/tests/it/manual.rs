@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 25] = [
     "",
     "digest",
     "sign",
@@ -23,6 +23,8 @@ const COMMANDS: [&str; 23] = [
     "log",
     "log witness",
     "log monitor",
+    "find",
+    "import",
     "doctor",
     "admission",
     "demo",

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
 use sealwright_store::{Place, Store, StoreError};
-use sealwright_tlog::LogKey;
+use sealwright_tlog::{LogKey, VerifierKey};
 
 use super::StartError;
 use super::authorities::{self, Authorities};
@@ -85,22 +85,30 @@ pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartErr
         None => Store::open_as_it_is(dir, &config.origin, &key, now),
         Some(place) => Store::open_shared_as_it_is(place, &key, now),
     };
-    opened.map_err(|error| StartError::store(dir, error))
+    let mut store = opened.map_err(|error| StartError::store(dir, error))?;
+    if config.shared.is_some() {
+        store.tolerate_steps_back(MAX_STEP_BACK_S);
+    }
+    Ok(store)
 }
 
 /// The same by the name that the instance's own trusted root gives its log.
-pub(super) fn open_stopped(data_dir: &Path, shared: Option<&Place>) -> Result<Store, StartError> {
-    let origin = log_name(data_dir)?;
-    open_as_it_is(&Config { origin, shared: shared.cloned(), ..Config::new(data_dir) }, now())
+pub(super) fn open_stopped(
+    data_dir: &Path,
+    shared: Option<&Place>,
+) -> Result<(Store, VerifierKey), StartError> {
+    let key = logged_key(data_dir)?;
+    let (origin, shared) = (key.name().to_owned(), shared.cloned());
+    Ok((open_as_it_is(&Config { origin, shared, ..Config::new(data_dir) }, now())?, key))
 }
 
-/// The name of an instance's log, by its own trusted root.
-pub(super) fn log_name(data_dir: &Path) -> Result<String, StartError> {
+/// The key of an instance's log, with its name, by the instance's own trusted root.
+pub(super) fn logged_key(data_dir: &Path) -> Result<VerifierKey, StartError> {
     let path = data_dir.join(TRUSTED_ROOT_FILE);
     let bad = || StartError::TrustedRoot { path: path.clone() };
     let text = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
     let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
-    Ok(root.logs().first().ok_or_else(bad)?.key.name().to_owned())
+    Ok(root.logs().first().ok_or_else(bad)?.key.clone())
 }
 
 /// The log's key, which has to be there.

@@ -21,7 +21,8 @@ pub fn migrate(
     if !has_keys(data_dir) {
         return Err(StartError::NotInitialised { dir: data_dir.to_owned() });
     }
-    let config = Config { origin: data::log_name(data_dir)?, ..Config::new(data_dir) };
+    let config =
+        Config { origin: data::logged_key(data_dir)?.name().to_owned(), ..Config::new(data_dir) };
     let key = data::present_log_key(&config)?;
     let moved = Store::move_to(data_dir, &key, place, progress);
     moved.map_err(|error| StartError::store(data_dir, error))

@@ -3,7 +3,9 @@
 //! | Route | What it answers |
 //! | --- | --- |
 //! | `POST /api/v1/bundles` | logs a bundle; the bundle with its log entry |
-//! | `GET /api/v1/bundles?subject=…` or `?predicateType=…` | bundles, in log order |
+//! | `GET /api/v1/bundles?subject=…&predicateType=…` and more | bundles, in log order |
+//! | `GET /api/v1/statements?…` | the same statements without their bundles |
+//! | `GET /api/v1/bundles/{index}`, `…/original` | one bundle, with this log's entry or with its old ones |
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
 //! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
@@ -33,6 +35,8 @@ mod check;
 pub(crate) mod client_address;
 mod config;
 mod data;
+mod facts;
+mod find;
 mod fulcio;
 pub(crate) mod health;
 mod issuer_keys;
@@ -42,12 +46,17 @@ mod log;
 pub(crate) mod metrics;
 mod migrate;
 mod observe;
+pub(crate) mod oci;
+mod openapi;
 mod rekor;
+pub(crate) mod retention;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;
+mod submission;
 mod trust;
 mod tsa;
+pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
 
 use std::io;
@@ -74,6 +83,7 @@ pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
 pub use migrate::migrate;
+pub use retention::{EraseError, Erased, erase};
 pub use sealwright_store::{Moved, Place};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
@@ -86,7 +96,9 @@ use health::Vitals;
 use issuers::Issuers;
 use limits::{Limiter, Limits};
 use metrics::Metrics;
+use retention::{Expiring, Retention};
 use sequencer::Sequencer;
+use upload_trust::UploadTrust;
 use witnesses::{Asking, Witnesses};
 
 /// What still runs this long after everything has been answered is left behind.
@@ -116,6 +128,7 @@ struct Parts {
     asking: Option<Asking>,
     /// Dropped at the end, since a connection to a database must not be closed on an async thread.
     stores: [Arc<Mutex<Store>>; 2],
+    expiring: Option<Expiring>,
     /// Looks at files that may change.
     following: tokio::task::JoinHandle<()>,
 }
@@ -158,7 +171,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         files.push(Arc::clone(tls) as Arc<dyn Reload>);
     }
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
+    let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
+    let upload_trust = UploadTrust::read(
+        &data.trusted_root_json,
+        data.authorities.as_ref(),
+        &config.trust,
+        &config.trust_root_ca,
+    )?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -185,6 +205,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let key = audit::open_key(&config.data_dir)?;
     let digests = doors.digests().into_iter().chain([
         ("witnesses", audit::digest_of(config.witnesses.as_deref())),
+        ("retention", audit::digest_of(config.retention.as_deref())),
+        ("trust", audit::digest_of_all(&config.trust)),
+        ("trust_root_ca", audit::digest_of_all(&config.trust_root_ca)),
         ("tls", tls.as_ref().map(|tls| tls.digest())),
         ("authorities", data.authorities.as_ref().map(Authorities::digest)),
     ]);
@@ -202,15 +225,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         None => Arc::clone(&store),
     };
     let stores = [store, Arc::clone(&reader)];
-    let state = Arc::new(State::new(
+    let state = State::new(
         Arc::clone(&reader),
         sequencer.clone(),
         data.trusted_root_json.clone(),
         data.log_id,
         data.authorities,
         doors,
-        Watch { metrics, vitals, audit },
-    ));
+        Watch { metrics, vitals, audit: Arc::clone(&audit) },
+    );
+    let state =
+        Arc::new(state.with_statements(upload_trust, retention.clone().unwrap_or_default()));
+    let expiring = retention
+        .map(|retention| {
+            Expiring::start(retention, Arc::clone(&reader), audit, runtime.handle().clone())
+        })
+        .transpose()
+        .map_err(StartError::Threads)?;
     let asking = witnesses
         .map(|witnesses| witnesses.start(reader, Arc::clone(&state.cosignatures)))
         .transpose()
@@ -241,6 +272,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             sequencer,
             sequencer_thread,
             asking,
+            expiring,
             stores,
             following,
         }),
@@ -380,6 +412,7 @@ impl Drop for Running {
             sequencer,
             sequencer_thread,
             asking,
+            expiring,
             following,
             stores,
         } = parts;
@@ -390,6 +423,9 @@ impl Drop for Running {
         }
         if let Some(asking) = asking {
             asking.stop();
+        }
+        if let Some(expiring) = expiring {
+            expiring.stop();
         }
         sequencer.stop();
         if sequencer_thread.join().is_err() {
