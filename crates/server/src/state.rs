@@ -6,11 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use sealwright_attest::Timestamp;
 use sealwright_store::Store;
 
 use crate::error::ApiError;
+use crate::service::StartError;
 use crate::service::authorities::Authorities;
 use crate::service::issuers::Issuers;
+use crate::service::live::Live;
 use crate::service::sequencer::Sequencer;
 use crate::service::witnesses::Cosignatures;
 use crate::service::writers::Writers;
@@ -36,12 +39,10 @@ pub(crate) struct State {
     pub(crate) store: Arc<Mutex<Store>>,
     /// The only way to append.
     pub(crate) sequencer: Sequencer,
-    /// `trusted_root.json` as it is on disk.
-    pub(crate) trusted_root_json: String,
+    /// The trusted root and the authorities, which change while the service runs.
+    pub(crate) live: Arc<Live>,
     /// The log's key id in log entries.
     pub(crate) log_id: [u8; 32],
-    /// The authorities, if this instance has them.
-    authorities: Option<Authorities>,
     /// Whose tokens the certificate authority takes.
     issuers: Option<Issuers>,
     /// What witnesses signed.
@@ -60,9 +61,8 @@ impl State {
     pub(crate) fn new(
         store: Arc<Mutex<Store>>,
         sequencer: Sequencer,
-        trusted_root_json: String,
+        live: Arc<Live>,
         log_id: [u8; 32],
-        authorities: Option<Authorities>,
         issuers: Option<Issuers>,
         writers: Option<Writers>,
     ) -> Self {
@@ -70,9 +70,8 @@ impl State {
         Self {
             store,
             sequencer,
-            trusted_root_json,
+            live,
             log_id,
-            authorities,
             issuers,
             cosignatures: Arc::default(),
             writers,
@@ -83,8 +82,8 @@ impl State {
     }
 
     /// The authorities.
-    pub(crate) fn authorities(&self) -> Result<&Authorities, ApiError> {
-        self.authorities.as_ref().ok_or(ApiError::NoAuthorities)
+    pub(crate) fn authorities(&self) -> Result<Arc<Authorities>, ApiError> {
+        self.live.authorities().ok_or(ApiError::NoAuthorities)
     }
 
     /// Whose tokens the certificate authority takes.
@@ -164,6 +163,12 @@ async fn blocking<T: Send + 'static>(
 /// The time in seconds since 1970; 0 if the clock is before that.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The same as a time of the calendar.
+pub(crate) fn time_now() -> Result<Timestamp, StartError> {
+    let now = now();
+    Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })
 }
 
 /// The time to sign with at `now`, when the last signature was at `last_signed`.

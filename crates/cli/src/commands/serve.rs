@@ -11,7 +11,9 @@ use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
 mod check;
+mod renew;
 mod trust;
+mod tuf;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
 ///
@@ -29,10 +31,13 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the keys of a new instance: log, certificate authority, timestamp authority.
+    /// Make the keys of a new instance: log, authorities, TUF repository.
     Init(InitArgs),
     /// Write what clients need to know of the instance.
     Trust(trust::Args),
+    /// Give the authorities new keys and certificates.
+    Renew(renew::Args),
+    Tuf(tuf::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
 }
@@ -42,6 +47,8 @@ enum Command {
 struct InitArgs {
     #[command(flatten)]
     instance: InstanceArgs,
+    #[command(flatten)]
+    tuf: tuf::RootKeyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,20 +98,24 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         None => serve(&args.serve, ui),
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
+        Some(Command::Renew(args)) => renew::run(args, ui),
+        Some(Command::Tuf(args)) => tuf::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
     }
 }
 
 fn init(args: &InitArgs, ui: &Ui) -> Result<ExitCode, CliError> {
-    let made = service::init(&args.instance.config())?;
+    let made = service::init(&Config { tuf: args.tuf.keys(), ..args.instance.config() })?;
     let data = &args.instance.data;
     let value = json!({
         "ok": true,
         "data": output::path(data),
         "log_key_created": made.log_key_created,
         "root_key": made.root_key.as_deref().map(output::path),
+        "tuf": tuf::made_value(made.tuf.as_ref()),
     });
     let what = match (made.log_key_created, &made.root_key) {
+        (false, None) if made.tuf.is_some() => "made the TUF repository",
         (false, None) => "everything was there already",
         (false, Some(_)) => "made the authorities",
         (true, None) => "made the log",
@@ -131,6 +142,9 @@ fn say_what_was_made(made: &Initialised, instance: &InstanceArgs, ui: &Ui) {
              makes the next certificates of the authorities.",
             path.display()
         ));
+    }
+    if let Some(made) = &made.tuf {
+        tuf::say_what_was_made(made, ui);
     }
 }
 
@@ -189,6 +203,10 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
 
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
+        let error = match error {
+            StartError::Ceremony(error) => return (*error).into(),
+            error => error,
+        };
         let message = format!("cannot start the service: {}", Self::chain(&error));
         let hint = error.hint();
         match error {

@@ -37,4 +37,5 @@ mod signatures;
 mod stock;
 mod team;
 mod terminal;
+mod tuf;
 mod verify;

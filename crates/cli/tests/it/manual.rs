@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 32] = [
     "",
     "digest",
     "sign",
@@ -20,6 +20,15 @@ const COMMANDS: [&str; 23] = [
     "roles sign",
     "roles show",
     "serve",
+    "serve init",
+    "serve trust",
+    "serve renew",
+    "serve tuf",
+    "serve tuf init",
+    "serve tuf status",
+    "serve tuf rotate",
+    "serve tuf sign",
+    "serve tuf publish",
     "log",
     "log witness",
     "log monitor",

@@ -13,6 +13,7 @@
 //! | `GET /api/v1/timestamp/certchain` | its certificates |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
 //! | `GET /api/v1/witnessed-checkpoint` | the last checkpoint that enough witnesses cosigned |
+//! | `GET /tuf/…` | the TUF repository, from which clients learn whom to trust |
 //! | `GET /healthz` | whether it works |
 //!
 //! Whoever submits gets an answer when the entry is durable and published, not before; a process
@@ -29,13 +30,16 @@ mod config;
 mod data;
 mod fulcio;
 pub(crate) mod issuers;
+pub(crate) mod live;
 mod log;
 mod rekor;
+mod renew;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;
 mod trust;
 mod tsa;
+pub mod tuf;
 pub(crate) mod witnesses;
 pub(crate) mod writers;
 
@@ -53,13 +57,16 @@ use tokio::sync::oneshot;
 use crate::state::State;
 use crate::{http, tls};
 
+pub use authorities::Renewal;
 pub use check::{InstanceReport, check};
 pub use config::{Config, TlsFiles};
+pub use renew::{Issuer, Renewed, renew};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use issuers::Issuers;
+use live::{Keeper, Live};
 use sequencer::Sequencer;
 use witnesses::{Asking, Witnesses};
 use writers::Writers;
@@ -88,6 +95,7 @@ struct Parts {
     sequencer: Sequencer,
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
+    keeper: Keeper,
 }
 
 /// SIGTERM and SIGINT, caught.
@@ -136,33 +144,37 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             .map_err(|source| StartError::Listen { listen: config.listen, source })?
     };
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
+    let live = Arc::new(Live::new(&data.trusted_root_json, data.authorities));
+    let keeper = Keeper::start(&config.data_dir, Arc::clone(&live), issuers.as_ref())?;
     let store = Arc::new(Mutex::new(data.store));
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
-    let state = State::new(
-        Arc::clone(&store),
-        sequencer.clone(),
-        data.trusted_root_json.clone(),
-        data.log_id,
-        data.authorities,
-        issuers,
-        writers,
-    );
+    let state =
+        State::new(Arc::clone(&store), sequencer.clone(), live, data.log_id, issuers, writers);
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
     let (shutdown, asked) = oneshot::channel::<()>();
-    let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
-        let _ = asked.await;
-    }));
+    let server =
+        runtime.spawn(http::serve(routes::router(state, &config.data_dir), listener, tls, async {
+            let _ = asked.await;
+        }));
     Ok(Running {
         local_addr,
         scheme: config.scheme(),
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
         initialised,
-        parts: Some(Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking }),
+        parts: Some(Parts {
+            runtime,
+            shutdown,
+            server,
+            sequencer,
+            sequencer_thread,
+            asking,
+            keeper,
+        }),
     })
 }
 
@@ -255,7 +267,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking } = parts;
+        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking, keeper } =
+            parts;
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
             tracing::error!(%error, "the HTTP server ended badly");
@@ -263,6 +276,7 @@ impl Drop for Running {
         if let Some(asking) = asking {
             asking.stop();
         }
+        keeper.stop();
         sequencer.stop();
         if sequencer_thread.join().is_err() {
             tracing::error!("the sequencer panicked");

@@ -1,5 +1,6 @@
 //! Every route of the service.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
-use super::{bundles, fulcio, log, rekor, tsa};
+use super::{bundles, fulcio, log, rekor, tsa, tuf};
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State};
 
 /// A whole request, from the end of its header to the start of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn router(state: State) -> Router {
+pub(super) fn router(state: State, data_dir: &Path) -> Router {
     Router::new()
         .route("/healthz", get(log::health))
         .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
@@ -34,6 +35,7 @@ pub(super) fn router(state: State) -> Router {
         .route("/api/v2/tile/{*path}", get(log::tile))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
+        .merge(tuf::router(data_dir))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sealwright_store::{StoreError, WriteFault};
 
+use super::tuf::CeremonyError;
 use crate::tls::TlsError;
 
 /// Why the service does not start. [`StartError::hint`] says what to do next.
@@ -184,6 +185,9 @@ pub enum StartError {
         /// What does not fit.
         source: StoreError,
     },
+    /// What clients trust could not be made or renewed.
+    #[error(transparent)]
+    Ceremony(Box<CeremonyError>),
     /// The system gives no threads.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
@@ -262,6 +266,7 @@ impl StartError {
                 "do not delete anything. Restore a complete and recent copy of the directory, with \
                  the service stopped"
             }
+            Self::Ceremony(error) => error.hint(),
             Self::Threads(_) => "raise the limit on processes for this user",
         }
     }
