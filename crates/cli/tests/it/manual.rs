@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 34] = [
     "",
     "digest",
     "sign",
@@ -29,6 +29,8 @@ const COMMANDS: [&str; 32] = [
     "serve tuf rotate",
     "serve tuf sign",
     "serve tuf publish",
+    "trust",
+    "trust fetch",
     "log",
     "log witness",
     "log monitor",
@@ -125,7 +127,7 @@ fn mistakes_on_the_command_line_are_errors_like_all_others() {
         home.run(&format!("{line} --json")).failed_json(2, said);
     }
     // A command that is not complete shows its help.
-    for line in ["", "key", "log", "roles"] {
+    for line in ["", "key", "log", "roles", "trust", "serve tuf"] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains("Usage: sealwright"), "{ran:#?}");

@@ -464,3 +464,70 @@ fn python_tuf_refuses_what_a_repository_must_not_do() {
     double.copy(&home);
     assert_eq!(update(), (true, String::new()));
 }
+
+/// Our own client: what a repository must not do is refused, and nothing is taken over.
+#[test]
+fn our_client_fetches_and_is_not_fooled() {
+    let home = Home::new();
+    home.must("serve init --data data");
+    let double = Double::default();
+    let fetch = format!("trust fetch {} --out trust", double.start());
+    double.copy(&home);
+    home.run(&fetch).failed(2, "there is no root to begin with");
+    home.write("bad.json", "{}");
+    home.run(&format!("{fetch} --root bad.json")).failed(2, "bad.json: root: not TUF metadata");
+    let first = home.json(&format!("{fetch} --root data/tuf/repository/1.root.json"));
+    assert_eq!((&first["root_version"], &first["timestamp_version"]), (&json!(1), &json!(1)));
+    let old = [double.get("/timestamp.json"), double.get("/1.snapshot.json")];
+    home.must("serve renew --data data --root-key data/offline/root-key.pem");
+    double.copy(&home);
+    home.must(&fetch);
+    let trusted = home.read("trust/trusted_root.json");
+    assert_eq!(trusted, home.read("data/trusted_root.json"));
+    for name in ["signing_config.json", "trust_config.json"] {
+        home.read_json(format!("trust/{name}"));
+    }
+
+    let refused = |name: &str, content: &[u8], said: &str| {
+        double.copy(&home);
+        double.put(name, content);
+        home.run(&fetch).failed(1, said);
+        home.run(&format!("--json {fetch}")).failed_json(1, said);
+        assert_eq!(home.read("trust/trusted_root.json"), trusted);
+    };
+    refused("/timestamp.json", &old[0], "timestamp: version 1, after version 2 was seen");
+    refused("/timestamp.json", &vec![b' '; 1 << 20], "bytes");
+    refused("/2.snapshot.json", b"{}", "snapshot: not the file that is meant");
+    refused("/2.root.json", &home.read("data/tuf/repository/1.root.json"), "version 1 where 2");
+    let forged = String::from_utf8(double.get("/timestamp.json")).unwrap();
+    let forged = forged.replace("\"version\": 2", "\"version\": 3");
+    refused("/timestamp.json", forged.as_bytes(), "0 of the 1 signatures");
+    let name = home.list("data/tuf/repository/targets").into_iter();
+    for name in name.filter(|name| name.ends_with("trusted_root.json")) {
+        double.put(&format!("/targets/{name}"), "{}");
+    }
+    home.run(&fetch).failed(1, "");
+    // The next state with a snapshot of the last one.
+    home.must("serve renew --data data --root-key data/offline/root-key.pem");
+    refused("/3.snapshot.json", &old[1], "snapshot: not the file that is meant");
+    double.copy(&home);
+    home.must(&fetch);
+    assert_eq!(home.read("trust/trusted_root.json"), home.read("data/trusted_root.json"));
+
+    // The online key was stolen, and is taken away; whoever has seen that is not led back.
+    let before = (double.get("/timestamp.json"), home.read("trust/trusted_root.json"));
+    home.must("serve tuf rotate --data data --new-online-key --out next.json");
+    for number in [1, 2] {
+        home.must(&format!("serve tuf sign --key data/offline/tuf-root-{number}.pem next.json"));
+    }
+    home.must("serve tuf publish --data data next.json");
+    double.copy(&home);
+    assert_eq!(home.json(&fetch)["root_version"], 2);
+    double.put("/timestamp.json", before.0);
+    home.run(&fetch).failed(1, "timestamp: 0 of the 1 signatures that version 2 of the root");
+    assert_eq!(home.read("trust/trusted_root.json"), before.1);
+    home.must("doctor next.json");
+    let late = home.run("doctor next.json --at 2199-01-01T00:00:00Z");
+    assert_eq!(late.code, Some(1));
+    assert!(late.stdout.contains("version 2 of the root expires at"), "{late:#?}");
+}
