@@ -84,9 +84,18 @@ def generate_key(place):
 
 
 def model_signing():
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    usual = cache / "sealwright" / "model-signing" / "bin" / "model_signing"
-    path = os.environ.get("SEALWRIGHT_TEST_MODEL_SIGNING") or str(usual)
+    return peer("SEALWRIGHT_TEST_MODEL_SIGNING", "model-signing/bin/model_signing")
+
+
+def go_peer(variable, name):
+    """A program that `./test peers` builds with Go."""
+    return peer(variable, f"go/bin/{name}")
+
+
+def peer(variable, usual):
+    """The program that a variable of the environment names, or `./test` leaves in its cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sealwright"
+    path = os.environ.get(variable) or str(cache / usual)
     return path if os.access(path, os.X_OK) else None
 
 

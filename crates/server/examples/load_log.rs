@@ -1,7 +1,9 @@
 //! Submits entries to a running service from many clients at once, for `bench/log`.
 //!
-//! `load_log URL CLIENTS SECONDS` prints one JSON object: how many entries were acknowledged, and how long
-//! each took. Every entry is signed beforehand, so that signing is not measured.
+//! `load_log URL CLIENTS SECONDS [DIFFERENT]` prints one JSON object: how many entries were acknowledged,
+//! and how long each took. Every entry is signed beforehand, so that signing is not measured. With
+//! DIFFERENT only so many entries are submitted, over and over: the answers are the proofs of entries that
+//! are there.
 
 #![expect(clippy::print_stdout, reason = "a measurement for scripts")]
 
@@ -15,16 +17,20 @@ use sealwright_attest::{Curve, KeyFile, Signer as _};
 use serde_json::json;
 
 /// More than any client submits in the time.
-const ENTRIES_A_SECOND: usize = 20_000;
+const ENTRIES_A_SECOND: usize = 10_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, clients, seconds] = arguments.as_slice() else {
-        return Err("three arguments".into());
+    let (url, clients, seconds, different) = match arguments.as_slice() {
+        [url, clients, seconds] => (url, clients, seconds, None),
+        [url, clients, seconds, different] => (url, clients, seconds, Some(different.parse()?)),
+        _ => return Err("three or four arguments".into()),
     };
     let (clients, seconds): (usize, u64) = (clients.parse()?, seconds.parse()?);
     let url = format!("{url}/api/v2/log/entries");
-    let entries = entries(ENTRIES_A_SECOND * usize::try_from(seconds)?)?;
+    let count = different.unwrap_or(ENTRIES_A_SECOND * usize::try_from(seconds)?);
+    let entries = entries(count)?;
+    let entry = |number: usize| entries.get(different.map_or(number, |count| number % count));
     let next = AtomicUsize::new(0);
     let start = Instant::now();
     let end = start + Duration::from_secs(seconds);
@@ -32,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let agent = ureq::Agent::new_with_defaults();
         let mut times = Vec::new();
         while Instant::now() < end
-            && let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(entry) = entry(next.fetch_add(1, Ordering::Relaxed))
         {
             let begin = Instant::now();
             let answer = agent.post(&url).content_type("application/json").send(entry.as_str());

@@ -1,17 +1,17 @@
 //! The whole store held against itself and the checkpoint: what nobody asks for while it serves.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use sealwright_tlog::merkle::stored_hash_count;
-use sealwright_tlog::tile::{encode_entry_bundle, tiles_for_growth};
+use sealwright_tlog::tile::tiles_for_growth;
 use sealwright_tlog::{
-    HashReader as _, Tile, TileKind, leaf_hash, stored_hashes_for_leaf, tree_hash,
-    verify_checkpoint,
+    HashReader as _, leaf_hash, stored_hashes_for_leaf, tree_hash, verify_checkpoint,
 };
 
-use crate::db::{self, StoredHashes};
+use crate::database::{hashes_for, with_hashes};
 use crate::error::StoreError;
-use crate::store::Store;
+use crate::store::{Store, tile_content};
 
 /// Problems that are named; more are counted.
 const MAX_NAMED: usize = 100;
@@ -25,6 +25,8 @@ pub struct CheckReport {
     pub checkpoints: u64,
     /// Tiles and entry bundles on disk, compared byte for byte.
     pub tiles: u64,
+    /// Statements that were erased.
+    pub erased: u64,
     /// The first hundred problems.
     pub problems: Vec<Problem>,
     /// How many more there are.
@@ -49,6 +51,11 @@ pub enum Problem {
         /// Its tree size.
         size: u64,
     },
+    /// A statement was erased, and something of it is still there.
+    Erased {
+        /// Its index.
+        index: u64,
+    },
     /// The published checkpoint is missing, or is not the latest.
     Published,
     /// A tile is missing, or is not what the entries give.
@@ -67,6 +74,9 @@ impl fmt::Display for Problem {
             }
             Self::Checkpoint { size } => {
                 write!(f, "the checkpoint of size {size} is not of this tree")
+            }
+            Self::Erased { index } => {
+                write!(f, "statement {index} was erased, and something of it is still there")
             }
             Self::Published => f.write_str("the published checkpoint is missing or not the latest"),
             Self::Tile { path } => write!(f, "{path} is not what the entries give"),
@@ -89,43 +99,68 @@ impl CheckReport {
     }
 }
 
+/// Entries that are looked at together.
+const CHUNK: u16 = 256;
+
 impl Store {
     /// Computes every hash anew from the entries, and compares the stored hashes, all checkpoints that
-    /// were ever signed, and every tile on disk with that. Reads everything; takes memory for one tile.
+    /// were ever signed, and every published tile with that. Reads everything; takes memory for one
+    /// tile.
     ///
     /// # Errors
     /// When something cannot be read at all. What can be read and does not fit is in the report.
     pub fn check(&self) -> Result<CheckReport, StoreError> {
         let mut report = CheckReport::default();
-        self.check_entries(&mut report)?;
+        for first in (0..self.size()).step_by(usize::from(CHUNK)) {
+            self.check_entries(first, &mut report)?;
+        }
+        if self.db.entry_count()? != self.size() {
+            report.found(Problem::Entry { index: self.size() });
+        }
         self.check_checkpoints(&mut report)?;
         if !self.has_published_latest()? {
             report.found(Problem::Published);
         }
+        let (erased, remains) = self.db.erased()?;
+        report.erased = erased;
+        for index in remains {
+            report.found(Problem::Erased { index });
+        }
         for tile in tiles_for_growth(0, self.size()) {
             report.tiles += 1;
-            if !self.is_right(&tile)? {
+            // An entry that is missing is in the report already.
+            let expected = tile_content(&*self.db, &tile).ok();
+            if expected.is_none() || self.objects.read(&tile.path())? != expected {
                 report.found(Problem::Tile { path: tile.path() });
             }
         }
         Ok(report)
     }
 
-    fn check_entries(&self, report: &mut CheckReport) -> Result<(), StoreError> {
-        let stored = StoredHashes(&self.db);
-        for index in 0..self.size() {
+    /// Checks a chunk of entries from `first` on.
+    fn check_entries(&self, first: u64, report: &mut CheckReport) -> Result<(), StoreError> {
+        let end = first.saturating_add(u64::from(CHUNK)).min(self.size());
+        let bodies: HashMap<_, _> = self.db.bodies(first, CHUNK)?.into_iter().collect();
+        let leaves: HashMap<_, _> =
+            bodies.iter().map(|(index, body)| (*index, leaf_hash(body))).collect();
+        let known = self.db.indexes_of(&leaves.values().copied().collect::<Vec<_>>())?;
+        // The hashes to the left were compared before: what is computed of them is the truth, or their
+        // difference is in the report already.
+        let stored = hashes_for(&*self.db, |hashes| {
+            tree_hash(first, hashes)?;
+            let own = stored_hash_count(first)..stored_hash_count(end);
+            own.into_iter().try_for_each(|position| hashes.read_hash(position).map(|_| ()))
+        })?;
+        for index in first..end {
             report.entries += 1;
-            let Some(body) = db::body(&self.db, index)? else {
+            let Some(leaf) = leaves.get(&index) else {
                 report.found(Problem::Entry { index });
                 continue;
             };
-            let leaf = leaf_hash(&body);
-            if db::index_of(&self.db, &leaf)? != Some(index) {
+            if known.get(leaf) != Some(&index) {
                 report.found(Problem::Entry { index });
             }
-            // The hashes to the left were compared before: what is computed of them is the truth, or
-            // their difference is in the report already.
-            let computed = stored_hashes_for_leaf(index, leaf, &stored)?;
+            let computed = stored_hashes_for_leaf(index, *leaf, &stored)?;
             for (position, hash) in (stored_hash_count(index)..).zip(computed) {
                 if stored.read_hash(position)? != hash {
                     report.found(Problem::Hash { position });
@@ -136,40 +171,30 @@ impl Store {
     }
 
     fn check_checkpoints(&self, report: &mut CheckReport) -> Result<(), StoreError> {
-        let mut last = 0;
-        for (size, note) in db::checkpoints(&self.db)? {
-            report.checkpoints += 1;
-            let is_right = match verify_checkpoint(&note, self.verifier()) {
-                Ok(checkpoint) => {
-                    let time = checkpoint.cosigned_at().unwrap_or(0);
-                    let is_later = time >= last;
-                    last = time;
-                    let tree = checkpoint.checkpoint();
-                    let fits = tree.size == size && size <= self.size();
-                    is_later && fits && tree.root == tree_hash(size, &StoredHashes(&self.db))?
+        let (mut next, mut last) = (0, 0);
+        loop {
+            let rows = self.db.checkpoints(next, CHUNK)?;
+            let Some(end) = rows.last() else { return Ok(()) };
+            next = end.size.saturating_add(1);
+            for row in rows {
+                report.checkpoints += 1;
+                let is_right = match verify_checkpoint(&row.note, self.verifier()) {
+                    Ok(checkpoint) => {
+                        let time = checkpoint.cosigned_at().unwrap_or(0);
+                        let is_later = time >= last && time == row.signed_at;
+                        last = time;
+                        let tree = checkpoint.checkpoint();
+                        is_later
+                            && tree.size == row.size
+                            && row.size <= self.size()
+                            && tree.root == with_hashes(&*self.db, |h| tree_hash(row.size, h))?
+                    }
+                    Err(_) => false,
+                };
+                if !is_right {
+                    report.found(Problem::Checkpoint { size: row.size });
                 }
-                Err(_) => false,
-            };
-            if !is_right {
-                report.found(Problem::Checkpoint { size });
             }
         }
-        Ok(())
-    }
-
-    fn is_right(&self, tile: &Tile) -> Result<bool, StoreError> {
-        let Some(content) = self.tile(tile)? else { return Ok(false) };
-        let expected = match tile.kind() {
-            TileKind::Hashes { .. } => match tile.hash_data(&StoredHashes(&self.db)) {
-                Some(data) => data?,
-                None => return Ok(false),
-            },
-            TileKind::Entries => {
-                let first = tile.index().saturating_mul(256);
-                let bodies = db::bodies(&self.db, first, tile.width())?;
-                encode_entry_bundle(&bodies).unwrap_or_default()
-            }
-        };
-        Ok(content == expected)
     }
 }

@@ -102,6 +102,24 @@ pub enum StoreError {
         /// Entries of the log.
         size: u64,
     },
+    /// There is no log, and none may be started.
+    #[error("there is no log")]
+    NoLog,
+    /// The log went on elsewhere. Going on here would make a second history.
+    #[error("the log was moved to {to}")]
+    Moved {
+        /// Where it went on.
+        to: String,
+    },
+    /// The right to append was lost while it was used: the connection to the database broke, or
+    /// somebody else has taken over. What was being appended may be in the log; appending it again is
+    /// safe.
+    #[error("the right to append to the log was lost")]
+    LeaseLost,
+    /// A statement was erased, and somebody who reads the database keeps the copy in its write-ahead
+    /// log from being overwritten. Try again.
+    #[error("somebody reads the database; what was erased is still in its write-ahead log")]
+    EraseBusy,
     /// The disk refuses writes. What the store knew before is unchanged, and trying again later
     /// is safe.
     #[error("cannot write: {fault}")]

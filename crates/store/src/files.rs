@@ -7,8 +7,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
+use crate::objects::{Objects, Published, Version};
 
 const LOCK: &str = "lock";
+const CHECKPOINT: &str = "checkpoint";
 const TEMPORARY: &str = "tmp/next";
 
 /// A store's directory, held exclusively.
@@ -53,14 +55,8 @@ impl Files {
         }
     }
 
-    /// Whether a file is there.
-    pub(crate) fn exists(&self, path: &str) -> Result<bool, StoreError> {
-        let path = self.path(path);
-        path.try_exists().map_err(|error| StoreError::file(&path, error))
-    }
-
     /// Writes a file that never changes. One that is there already must be equal.
-    pub(crate) fn write_immutable(&mut self, path: &str, content: &[u8]) -> Result<(), StoreError> {
+    fn write_immutable(&mut self, path: &str, content: &[u8]) -> Result<(), StoreError> {
         match self.read(path)? {
             None => self.replace(path, content),
             Some(present) if present == content => {
@@ -84,11 +80,6 @@ impl Files {
         self.sync_parent(path)
     }
 
-    /// Syncs the store's own directory, where the database's files are.
-    pub(crate) fn sync_root(&self) -> Result<(), StoreError> {
-        sync(&self.root)
-    }
-
     /// Creates a directory and those above it, and makes their entries durable.
     fn make_dirs(&mut self, dir: &Path) -> Result<(), StoreError> {
         let Some(parent) = dir.parent() else { return Ok(()) };
@@ -105,6 +96,48 @@ impl Files {
     fn sync_parent(&self, path: &Path) -> Result<(), StoreError> {
         sync(&self.root.join(path.parent().unwrap_or(Path::new(""))))
     }
+}
+
+impl Objects for Files {
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(path)
+    }
+
+    fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        let path = self.path(path);
+        path.try_exists().map_err(|error| StoreError::file(&path, error))
+    }
+
+    fn write_tiles(
+        &mut self,
+        tiles: &[(String, Vec<u8>)],
+        each: &mut dyn FnMut() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for (path, content) in tiles {
+            self.write_immutable(path, content)?;
+            each()?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<Option<Published>, StoreError> {
+        let note = self.read(CHECKPOINT)?;
+        Ok(note.map(|note| Published { note, version: Version(None) }))
+    }
+
+    /// The directory's lock keeps everybody else from replacing it.
+    fn replace_checkpoint(
+        &mut self,
+        note: &[u8],
+        _last: Option<&Version>,
+    ) -> Result<(), StoreError> {
+        self.replace(CHECKPOINT, note)
+    }
+}
+
+/// Syncs a store's own directory, where the database's files are.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    sync(dir)
 }
 
 /// Creates a store's directory, and those above it, durably.

@@ -17,6 +17,8 @@ pub enum Step {
     TilePublished,
     /// All tiles are published, the checkpoint is not.
     TilesPublished,
+    /// The checkpoint is in its place; others who share the log are not told yet.
+    CheckpointReplaced,
     /// The checkpoint is published, the caller does not know yet.
     CheckpointPublished,
 }
@@ -58,9 +60,8 @@ impl crate::Store {
         self.hook.interrupt = Some(Box::new(interrupt));
     }
 
-    /// Sets a pragma of the database connection.
+    /// Sets a pragma of the connection to SQLite.
     pub fn set_pragma(&self, name: &str, value: i64) {
-        let set = self.db.pragma_update(None, name, value);
-        assert!(set.is_ok(), "{name} = {value}: {set:?}");
+        self.db.set_pragma(name, value);
     }
 }

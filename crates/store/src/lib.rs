@@ -41,11 +41,16 @@
 //! would sign a second history. [`Store::open`] refuses it.
 
 mod check;
-mod db;
+mod database;
 mod error;
 mod files;
 mod hook;
+mod objects;
 mod records;
+mod schema;
+mod sequence;
+mod sqlite;
+mod statements;
 mod store;
 
 pub use check::{CheckReport, Problem};
@@ -53,4 +58,5 @@ pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]
 pub use hook::Step;
 pub use records::{RecordName, WitnessRecords};
-pub use store::{Appended, LoggedEntry, NewEntry, StatementRecord, Store, StoredStatement};
+pub use statements::{Filter, Payload, StatementRecord, StoredStatement};
+pub use store::{Appended, LoggedEntry, NewEntry, Store};

@@ -1,37 +1,47 @@
-//! The store: appending in batches, publishing, reading.
+//! The store: opening, reading, publishing.
 
 use std::fmt;
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
-use sealwright_tlog::tile::{MAX_ENTRY_LEN, encode_entry_bundle, tiles_for_growth};
+use sealwright_tlog::tile::{encode_entry_bundle, tiles_for_growth};
 use sealwright_tlog::{
-    Checkpoint, ConsistencyProof, InclusionProof, LogKey, ProveError, Tile, TileKind,
+    Checkpoint, ConsistencyProof, Hash, InclusionProof, LogKey, ProveError, Tile, TileKind,
     VerifiedCheckpoint, leaf_hash, tree_hash, verify_checkpoint,
 };
 
-use crate::db::{self, LogRow, StoredHashes};
+use crate::database::{CheckpointRow, Database, Hashes, LogRow, Transaction, with_hashes};
 use crate::error::{Corruption, StoreError};
-use crate::files::Files;
+use crate::files::{Files, sync_dir};
 use crate::hook::{Hook, Step};
+use crate::objects::{Objects, Version};
+use crate::sqlite::Sqlite;
+use crate::statements::StatementRecord;
 
 const DATABASE: &str = "log.db";
-const CHECKPOINT: &str = "checkpoint";
+
+/// Names the place where the log went on, if it did.
+pub(crate) const MOVED: &str = "moved-to";
+
+/// Tiles that are written together.
+const TILES: usize = 8;
 
 /// One log and the statements in it.
 ///
 /// One thread writes; reading needs only `&self`.
 pub struct Store {
-    pub(crate) db: Connection,
-    /// Holds the lock. Fields are dropped in order, so the database is closed before.
-    files: Files,
-    key: LogKey,
-    /// The latest committed checkpoint. It differs from `published` only when publishing is owed.
-    head: VerifiedCheckpoint,
-    /// What the `checkpoint` file says. Nothing beyond it is shown to readers.
-    published: VerifiedCheckpoint,
-    /// Its size, or 0 if there was none, when the store was opened.
-    published_at_start: u64,
+    /// Fields are dropped in order, so the database is closed before the directory's lock goes.
+    pub(crate) db: Box<dyn Database>,
+    pub(crate) objects: Box<dyn Objects>,
+    pub(crate) key: LogKey,
+    /// The latest committed checkpoint, as far as this process knows. It differs from `published`
+    /// only when publishing is owed.
+    pub(crate) head: VerifiedCheckpoint,
+    /// What readers of the log were shown last. Nothing beyond it is shown here.
+    pub(crate) published: VerifiedCheckpoint,
+    /// Which checkpoint the next one replaces.
+    pub(crate) version: Option<Version>,
+    /// A clock that is behind the last signature by up to this many seconds stands still instead.
+    pub(crate) max_step_back_s: u64,
     pub(crate) hook: Hook,
 }
 
@@ -42,21 +52,6 @@ pub struct NewEntry {
     pub body: Vec<u8>,
     /// The statement it stands for; none for an entry of which only the hash is known here.
     pub statement: Option<StatementRecord>,
-}
-
-/// What the store keeps of a statement, beside the entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatementRecord {
-    /// SHA-256 of the envelope in hex.
-    pub envelope_sha256: String,
-    /// Type of the predicate, a URI.
-    pub predicate_type: String,
-    /// SHA-256 of each subject in hex.
-    pub subjects: Vec<String>,
-    /// The bundle as its signer made it.
-    pub bundle: Vec<u8>,
-    /// The public key that verified it.
-    pub public_key_pem: String,
 }
 
 /// Where an entry is in the log.
@@ -82,19 +77,13 @@ pub struct LoggedEntry {
     pub proof: InclusionProof,
 }
 
-/// A statement as it was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredStatement {
-    /// Index of its entry in the log.
-    pub index: u64,
-    /// SHA-256 of the envelope in hex.
-    pub envelope_sha256: String,
-    /// Type of the predicate.
-    pub predicate_type: String,
-    /// The bundle as its signer made it.
-    pub bundle: Vec<u8>,
-    /// The public key that verified it.
-    pub public_key_pem: String,
+/// How a store is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// To serve. What a crash left unpublished is published; a log may be started if there is none.
+    Serve { may_start: bool },
+    /// To be looked at as it is.
+    Look,
 }
 
 impl Store {
@@ -103,14 +92,20 @@ impl Store {
     ///
     /// Takes the directory for itself; checks that the stored checkpoint is signed by this key
     /// and fits the stored hashes; publishes what a crash left unpublished.
+    ///
+    /// # Errors
+    /// [`StoreError`].
     pub fn open(dir: &Path, origin: &str, key: &LogKey, now: u64) -> Result<Self, StoreError> {
-        let mut store = Self::load(dir, origin, key, true, now)?;
-        store.check_clock(now)?;
-        // Also when nothing seems owed: the process that wrote the file may have died before
-        // syncing it.
-        let from = store.published_at_start;
-        store.publish(from)?;
-        store.publish_missing_tiles(from)?;
+        let files = Files::open(dir)?;
+        refuse_moved(&files)?;
+        let db = Sqlite::open(&files.path(DATABASE), key.verifier())?;
+        let is_new = db.log_row()?.is_none();
+        let how = Opening::Serve { may_start: true };
+        let store = Self::load(Box::new(db), Box::new(files), origin, key, how, now)?;
+        if is_new {
+            // The database's files are there to stay.
+            sync_dir(dir)?;
+        }
         Ok(store)
     }
 
@@ -127,15 +122,18 @@ impl Store {
         if !dir.join(DATABASE).exists() {
             return Err(Corruption::MissingRow.into());
         }
-        Self::load(dir, origin, key, false, now)
+        let files = Files::open(dir)?;
+        let db = Sqlite::open(&files.path(DATABASE), key.verifier())?;
+        Self::load(Box::new(db), Box::new(files), origin, key, Opening::Look, now)
     }
 
-    /// Opens database and files; starts a log if there is none and `may_start`.
-    fn load(
-        dir: &Path,
+    /// Makes a store of a database and the place where the log is published.
+    pub(crate) fn load(
+        db: Box<dyn Database>,
+        objects: Box<dyn Objects>,
         origin: &str,
         key: &LogKey,
-        may_start: bool,
+        how: Opening,
         now: u64,
     ) -> Result<Self, StoreError> {
         if origin != key.origin() {
@@ -144,106 +142,95 @@ impl Store {
                 given: origin.to_owned(),
             });
         }
-        let files = Files::open(dir)?;
-        let db = db::open(&files.path(DATABASE))?;
-        if db::log_row(&db)?.is_none() {
-            if !may_start {
-                return Err(Corruption::MissingRow.into());
-            }
-            start_log(&db, key, now)?;
-            files.sync_root()?;
+        if how == Opening::Look {
+            return Self::read(db, objects, key).map(|(store, _)| store);
         }
-        let head = stored_head(&db, key)?;
-        let published = published_checkpoint(&files, &db, key, &head)?;
+        db.begin_lease()?;
+        let opened = Self::serve(db, objects, key, how, now);
+        // Where it failed, the connection is gone, and the lease with it.
+        opened.inspect(|store| store.db.end_lease())
+    }
+
+    fn serve(
+        db: Box<dyn Database>,
+        objects: Box<dyn Objects>,
+        key: &LogKey,
+        how: Opening,
+        now: u64,
+    ) -> Result<Self, StoreError> {
+        if db.log_row()?.is_none() {
+            if how != (Opening::Serve { may_start: true }) {
+                return Err(StoreError::NoLog);
+            }
+            refuse_published(&*objects, key)?;
+            start_log(&*db, key, now)?;
+        }
+        let (mut store, from) = Self::read(db, objects, key)?;
+        if !store.db.is_shared() {
+            store.check_clock(now)?;
+            // Also when nothing seems owed: the process that wrote the file may have died before
+            // syncing it.
+            store.publish(from)?;
+            store.publish_missing_tiles(from)?;
+        } else if store.is_publishing_owed()? {
+            store.publish(from)?;
+        }
+        Ok(store)
+    }
+
+    /// Reads the head, checks it against what is published, and tells the size of that.
+    fn read(
+        db: Box<dyn Database>,
+        objects: Box<dyn Objects>,
+        key: &LogKey,
+    ) -> Result<(Self, u64), StoreError> {
+        let head = stored_head(&*db, key)?;
+        if db.entry_count()? != size_of(&head) {
+            return Err(Corruption::EntryCount.into());
+        }
+        let (published, version) = published_checkpoint(&*objects, &*db, key, &head)?;
         let from = published.as_ref().map_or(0, size_of);
-        Ok(Self {
+        let store = Self {
             db,
-            files,
+            objects,
             key: key.clone(),
             published: published.unwrap_or_else(|| head.clone()),
-            published_at_start: from,
+            version,
             head,
+            max_step_back_s: 0,
             hook: Hook::default(),
-        })
+        };
+        Ok((store, from))
     }
 
-    /// Appends a batch: one transaction, one checkpoint signed at `now` (seconds since 1970).
+    /// Lets a clock that is behind the log's last signature by up to so many seconds stand still,
+    /// where it would be refused otherwise: time servers correct by so much, and the clocks of those
+    /// who share a log differ by so much.
+    pub fn tolerate_steps_back(&mut self, max_step_back_s: u64) {
+        self.max_step_back_s = max_step_back_s;
+    }
+
+    /// Sees what others who share the log have published. Whoever reads calls this first, so that
+    /// whatever anybody has acknowledged is there. Where the log is not shared, it does nothing.
     ///
-    /// Returns when all of it is durable and published. After an error the batch may be in the
-    /// log nevertheless, if only publishing failed; it is not visible then, and appending it
-    /// again is safe, since an entry that is there already is found, not added.
-    pub fn append(&mut self, entries: &[NewEntry], now: u64) -> Result<Vec<Appended>, StoreError> {
-        check_entries(entries)?;
-        self.settle()?;
-        self.check_clock(now)?;
-        let mut size = size_of(&self.head);
-        let mut appended = Vec::with_capacity(entries.len());
-        let mut is_changed = false;
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for entry in entries {
-            let leaf = leaf_hash(&entry.body);
-            if let Some(index) = db::index_of(&tx, &leaf)? {
-                // Somebody may bring the statement of an entry that was logged without it.
-                if let Some(statement) = &entry.statement
-                    && db::statement_at(&tx, index)?.is_none()
-                {
-                    db::insert_statement(&tx, index, statement)?;
-                    is_changed = true;
-                }
-                appended.push(Appended { index, duplicate: true });
-            } else {
-                db::insert_entry(&tx, size, leaf, entry)?;
-                appended.push(Appended { index: size, duplicate: false });
-                size += 1;
-            }
+    /// # Errors
+    /// [`StoreError::RolledBack`] when the database is behind what this process has seen.
+    pub fn follow(&mut self) -> Result<(), StoreError> {
+        if !self.db.is_shared() {
+            return Ok(());
         }
-        if size == size_of(&self.head) {
-            if is_changed {
-                tx.commit()?;
-            }
-            return Ok(appended);
+        let note = self.db.published()?.ok_or(StoreError::NoLog)?;
+        if note != self.published.note() {
+            let published = verify_checkpoint(&note, self.key.verifier())?;
+            refuse_rollback(&self.published, &published)?;
+            self.published = published;
         }
-        let head = sign(&tx, &self.key, size, now)?;
-        db::insert_checkpoint(&tx, size, head.note())?;
-        db::set_checkpoint(&tx, head.note())?;
-        self.hook.at(Step::Signed)?;
-        tx.commit()?;
-        self.head = head;
-        self.hook.at(Step::Committed)?;
-        self.publish(size_of(&self.published))?;
-        Ok(appended)
-    }
-
-    /// The latest checkpoint, signed again with the time `now` (seconds since 1970) if it is older
-    /// than `max_age_s` seconds. The new one is durable before it is returned.
-    pub fn refresh_checkpoint(
-        &mut self,
-        now: u64,
-        max_age_s: u64,
-    ) -> Result<&VerifiedCheckpoint, StoreError> {
-        self.settle()?;
-        let last_signed = self.check_clock(now)?;
-        if now.saturating_sub(last_signed) > max_age_s {
-            let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let head = sign(&tx, &self.key, size_of(&self.head), now)?;
-            db::set_checkpoint(&tx, head.note())?;
-            self.hook.at(Step::Signed)?;
-            tx.commit()?;
-            self.head = head;
-            self.hook.at(Step::Committed)?;
-            self.publish(size_of(&self.published))?;
-        }
-        Ok(&self.published)
+        Ok(())
     }
 
     /// Name of the log.
     pub fn origin(&self) -> &str {
         self.key.origin()
-    }
-
-    /// Whether the file that readers see has the latest checkpoint.
-    pub(crate) fn has_published_latest(&self) -> Result<bool, StoreError> {
-        Ok(self.files.read(CHECKPOINT)?.as_deref() == Some(self.head.note()))
     }
 
     /// The log's public key.
@@ -262,15 +249,20 @@ impl Store {
     }
 
     /// An entry with its proof; `None` if the log has no such index.
+    ///
+    /// # Errors
+    /// When the database fails, or does not prove the entry.
     pub fn entry(&self, index: u64) -> Result<Option<LoggedEntry>, StoreError> {
         if index >= self.size() {
             return Ok(None);
         }
-        let body = db::body(&self.db, index)?.ok_or(Corruption::MissingRow)?;
-        let note = db::first_checkpoint_with(&self.db, index)?;
+        let body = self.db.bodies(index, 1)?.pop().filter(|(found, _)| *found == index);
+        let (_, body) = body.ok_or(Corruption::MissingRow)?;
+        let note = self.db.first_checkpoint_with(index)?;
         let checkpoint = verify_checkpoint(&note, self.key.verifier())?;
-        let proof = InclusionProof::prove(index, size_of(&checkpoint), &StoredHashes(&self.db))
-            .map_err(prove_error)?;
+        let proof = with_hashes(&*self.db, |hashes| {
+            InclusionProof::prove(index, size_of(&checkpoint), hashes).map_err(prove_error)
+        })?;
         // A proof that does not hold must not leave the house.
         checkpoint
             .verify_inclusion(&proof, &leaf_hash(&body))
@@ -278,82 +270,48 @@ impl Store {
         Ok(Some(LoggedEntry { index, body, checkpoint, proof }))
     }
 
-    /// Indexes of the statements about the subject with this SHA-256 (hex), in log order: at most
-    /// `limit`, from index `from` on.
-    pub fn indexes_about(
-        &self,
-        subject: &str,
-        from: u64,
-        limit: u32,
-    ) -> Result<Vec<u64>, StoreError> {
-        let size = self.size();
-        db::indexes_about(&self.db, subject, from.min(size)..size, limit)
-    }
-
-    /// Indexes of the statements of a predicate type, in log order: at most `limit`, from index
-    /// `from` on.
-    pub fn indexes_of_type(
-        &self,
-        predicate_type: &str,
-        from: u64,
-        limit: u32,
-    ) -> Result<Vec<u64>, StoreError> {
-        let size = self.size();
-        db::indexes_of_type(&self.db, predicate_type, from.min(size)..size, limit)
-    }
-
-    /// The statement with this index; `None` if the log has no such index.
-    pub fn statement(&self, index: u64) -> Result<Option<StoredStatement>, StoreError> {
-        if index >= self.size() {
+    /// The published bytes of a hash tile or an entry bundle; `None` if there is none.
+    ///
+    /// # Errors
+    /// When neither a file nor the database has what was published.
+    pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
+        if tile.min_log_size().is_none_or(|size| size > self.size()) {
             return Ok(None);
         }
-        db::statement_at(&self.db, index)
-    }
-
-    /// The published bytes of a hash tile or an entry bundle; `None` if there is none.
-    pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
-        match tile.min_log_size() {
-            Some(size) if size <= self.size() => self.files.read(&tile.path()),
-            _ => Ok(None),
+        if !self.db.is_shared() {
+            return self.objects.read(&tile.path());
+        }
+        match self.objects.read(&tile.path()) {
+            Ok(Some(content)) => Ok(Some(content)),
+            // It was published. Whatever the bucket says, the database knows what is in it.
+            Ok(None) => tile_content(&*self.db, tile).map(Some),
+            Err(error) => {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(%tile, error, "a tile comes from the database instead of the bucket");
+                tile_content(&*self.db, tile).map(Some)
+            }
         }
     }
 
     /// Shows that the log of today begins with its first `old_size` entries unchanged.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchSize`], or when the database fails.
     pub fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, StoreError> {
-        ConsistencyProof::prove(old_size, self.size(), &StoredHashes(&self.db)).map_err(prove_error)
-    }
-
-    /// Brings memory and files up to what the database says. After a commit that failed halfway
-    /// only the database knows whether it happened; after a failed publication it is still owed.
-    fn settle(&mut self) -> Result<(), StoreError> {
-        let row = db::log_row(&self.db)?.ok_or(Corruption::MissingRow)?;
-        if row.checkpoint != self.head.note() {
-            self.head = stored_head(&self.db, &self.key)?;
-        }
-        if self.head != self.published {
-            self.publish(size_of(&self.published))?;
-        }
-        Ok(())
-    }
-
-    /// Refuses to go back in time; returns the time of the last checkpoint.
-    fn check_clock(&self, now: u64) -> Result<u64, StoreError> {
-        let last_signed = signed_at(&self.head)?;
-        if now < last_signed {
-            return Err(StoreError::ClockBehind { now, last_signed });
-        }
-        Ok(last_signed)
+        with_hashes(&*self.db, |hashes| {
+            ConsistencyProof::prove(old_size, self.size(), hashes).map_err(prove_error)
+        })
     }
 
     /// Publishes the committed checkpoint, and before it the tiles by which the log has grown
     /// since `published_size`.
-    fn publish(&mut self, published_size: u64) -> Result<(), StoreError> {
-        for tile in tiles_for_growth(published_size, size_of(&self.head)) {
-            self.write_tile(&tile)?;
-            self.hook.at(Step::TilePublished)?;
-        }
+    pub(crate) fn publish(&mut self, published_size: u64) -> Result<(), StoreError> {
+        let tiles = tiles_for_growth(published_size, size_of(&self.head));
+        self.write_tiles(&tiles)?;
         self.hook.at(Step::TilesPublished)?;
-        self.files.replace(CHECKPOINT, self.head.note())?;
+        self.objects.replace_checkpoint(self.head.note(), self.version.as_ref())?;
+        self.hook.at(Step::CheckpointReplaced)?;
+        self.db.set_published(self.head.note())?;
         self.published = self.head.clone();
         self.hook.at(Step::CheckpointPublished)
     }
@@ -361,20 +319,23 @@ impl Store {
     /// Writes again what someone removed from below the published size.
     fn publish_missing_tiles(&mut self, published_size: u64) -> Result<(), StoreError> {
         for tile in tiles_for_growth(0, published_size) {
-            if !self.files.exists(&tile.path())? {
+            if !self.objects.exists(&tile.path())? {
                 tracing::warn!(%tile, "a published tile is missing; writing it again");
-                self.write_tile(&tile)?;
+                self.write_tiles(&[tile])?;
             }
         }
         Ok(())
     }
 
-    fn write_tile(&mut self, tile: &Tile) -> Result<(), StoreError> {
-        let content = match (tile.kind(), tile.hash_data(&StoredHashes(&self.db))) {
-            (TileKind::Hashes { .. }, Some(data)) => data?,
-            _ => entry_bundle(&self.db, tile)?,
-        };
-        self.files.write_immutable(&tile.path(), &content)
+    fn write_tiles(&mut self, tiles: &[Tile]) -> Result<(), StoreError> {
+        let Self { db, objects, hook, .. } = self;
+        for tiles in tiles.chunks(TILES) {
+            let contents = tiles.iter().map(|tile| Ok((tile.path(), tile_content(&**db, tile)?)));
+            let contents: Vec<_> = contents.collect::<Result<_, StoreError>>()?;
+            objects.write_tiles(&contents, &mut || hook.at(Step::TilePublished))?;
+            db.keep_lease()?;
+        }
+        Ok(())
     }
 }
 
@@ -384,24 +345,49 @@ impl fmt::Debug for Store {
     }
 }
 
-fn start_log(db: &Connection, key: &LogKey, now: u64) -> Result<(), StoreError> {
-    let tx = db.unchecked_transaction()?;
-    let head = sign(&tx, key, 0, now)?;
-    db::insert_checkpoint(&tx, 0, head.note())?;
-    db::insert_log(
-        &tx,
-        &LogRow {
-            origin: key.origin().to_owned(),
-            verifier_key: key.verifier().to_string(),
-            checkpoint: head.note().to_vec(),
-        },
-    )?;
-    Ok(tx.commit()?)
+/// Refuses to serve a log that went on elsewhere.
+fn refuse_moved(files: &Files) -> Result<(), StoreError> {
+    match files.read(MOVED)? {
+        None => Ok(()),
+        Some(to) => Err(StoreError::Moved { to: String::from_utf8_lossy(&to).trim().to_owned() }),
+    }
 }
 
-/// The committed checkpoint, checked against key, entries and hashes.
-fn stored_head(db: &Connection, key: &LogKey) -> Result<VerifiedCheckpoint, StoreError> {
-    let row = db::log_row(db)?.ok_or(Corruption::MissingRow)?;
+/// Refuses to begin a log where one was published.
+fn refuse_published(objects: &dyn Objects, key: &LogKey) -> Result<(), StoreError> {
+    let Some(published) = objects.checkpoint()? else { return Ok(()) };
+    let published = verify_checkpoint(&published.note, key.verifier())?;
+    Err(StoreError::RolledBack {
+        published_size: size_of(&published),
+        published_at: signed_at(&published)?,
+        stored_size: 0,
+        stored_at: 0,
+    })
+}
+
+fn start_log(db: &dyn Database, key: &LogKey, now: u64) -> Result<(), StoreError> {
+    let tx = Transaction::begin(db)?;
+    let head = sign(key, 0, &Hashes::default(), now)?;
+    db.insert_checkpoint(&checkpoint_row(&head)?)?;
+    db.insert_log(&LogRow {
+        origin: key.origin().to_owned(),
+        verifier_key: key.verifier().to_string(),
+        checkpoint: head.note().to_vec(),
+    })?;
+    tx.commit()
+}
+
+pub(crate) fn checkpoint_row(checkpoint: &VerifiedCheckpoint) -> Result<CheckpointRow, StoreError> {
+    let (size, signed_at) = (size_of(checkpoint), signed_at(checkpoint)?);
+    Ok(CheckpointRow { size, note: checkpoint.note().to_vec(), signed_at })
+}
+
+/// The committed checkpoint, checked against key and hashes and the index of the last entry.
+pub(crate) fn stored_head(
+    db: &dyn Database,
+    key: &LogKey,
+) -> Result<VerifiedCheckpoint, StoreError> {
+    let row = db.log_row()?.ok_or(Corruption::MissingRow)?;
     if row.origin != key.origin() {
         return Err(StoreError::WrongOrigin { stored: row.origin, given: key.origin().to_owned() });
     }
@@ -411,26 +397,43 @@ fn stored_head(db: &Connection, key: &LogKey) -> Result<VerifiedCheckpoint, Stor
     }
     let head = verify_checkpoint(&row.checkpoint, key.verifier())?;
     signed_at(&head)?;
-    if db::entry_count(db)? != size_of(&head) {
+    if db.next_index()? != size_of(&head) {
         return Err(Corruption::EntryCount.into());
     }
-    if tree_hash(size_of(&head), &StoredHashes(db))? != head.checkpoint().root {
+    if stored_root(db, size_of(&head))? != head.checkpoint().root {
         return Err(Corruption::Root.into());
     }
     Ok(head)
 }
 
-/// The published checkpoint, if there is one; refuses one the database does not know of.
-fn published_checkpoint(
-    files: &Files,
-    db: &Connection,
+fn stored_root(db: &dyn Database, size: u64) -> Result<Hash, StoreError> {
+    with_hashes(db, |hashes| tree_hash(size, hashes))
+}
+
+/// The published checkpoint with its version, if there is one; refuses one the database does not
+/// know of.
+pub(crate) fn published_checkpoint(
+    objects: &dyn Objects,
+    db: &dyn Database,
     key: &LogKey,
     head: &VerifiedCheckpoint,
-) -> Result<Option<VerifiedCheckpoint>, StoreError> {
-    let Some(note) = files.read(CHECKPOINT)? else { return Ok(None) };
-    let published = verify_checkpoint(&note, key.verifier())?;
-    let (published_size, stored_size) = (size_of(&published), size_of(head));
-    let (published_at, stored_at) = (signed_at(&published)?, signed_at(head)?);
+) -> Result<(Option<VerifiedCheckpoint>, Option<Version>), StoreError> {
+    let Some(found) = objects.checkpoint()? else { return Ok((None, None)) };
+    let published = verify_checkpoint(&found.note, key.verifier())?;
+    refuse_rollback(&published, head)?;
+    if stored_root(db, size_of(&published))? != published.checkpoint().root {
+        return Err(Corruption::PublishedRoot.into());
+    }
+    Ok((Some(published), Some(found.version)))
+}
+
+/// Refuses a stored checkpoint that is before one that was published.
+pub(crate) fn refuse_rollback(
+    published: &VerifiedCheckpoint,
+    stored: &VerifiedCheckpoint,
+) -> Result<(), StoreError> {
+    let (published_size, stored_size) = (size_of(published), size_of(stored));
+    let (published_at, stored_at) = (signed_at(published)?, signed_at(stored)?);
     if published_size > stored_size || published_at > stored_at {
         return Err(StoreError::RolledBack {
             published_size,
@@ -439,60 +442,45 @@ fn published_checkpoint(
             stored_at,
         });
     }
-    if tree_hash(published_size, &StoredHashes(db))? != published.checkpoint().root {
-        return Err(Corruption::PublishedRoot.into());
-    }
-    Ok(Some(published))
+    Ok(())
 }
 
 /// Signs the tree of the first `size` entries, and checks the signature before anyone sees it.
-fn sign(
-    db: &Connection,
+pub(crate) fn sign(
     key: &LogKey,
     size: u64,
+    hashes: &Hashes,
     now: u64,
 ) -> Result<VerifiedCheckpoint, StoreError> {
-    let root = tree_hash(size, &StoredHashes(db))?;
+    let root = tree_hash(size, hashes)?;
     let checkpoint =
         Checkpoint { origin: key.origin().to_owned(), size, root, extensions: Vec::new() };
     let note = key.sign_checkpoint(&checkpoint, now)?.to_string();
     Ok(verify_checkpoint(note.as_bytes(), key.verifier())?)
 }
 
-fn entry_bundle(db: &Connection, tile: &Tile) -> Result<Vec<u8>, StoreError> {
+/// What a tile has to hold.
+pub(crate) fn tile_content(db: &dyn Database, tile: &Tile) -> Result<Vec<u8>, StoreError> {
+    if matches!(tile.kind(), TileKind::Hashes { .. }) {
+        let missing = || Err(Corruption::MissingRow.into());
+        return with_hashes(db, |hashes| tile.hash_data(hashes).unwrap_or_else(missing));
+    }
     let first = tile.index().saturating_mul(256);
-    let bodies = db::bodies(db, first, tile.width())?;
-    if bodies.len() != usize::from(tile.width()) {
+    let bodies = db.bodies(first, tile.width())?;
+    let is_whole = bodies.len() == usize::from(tile.width())
+        && bodies.iter().zip(first..).all(|((found, _), index)| *found == index);
+    if !is_whole {
         return Err(Corruption::MissingRow.into());
     }
+    let bodies: Vec<_> = bodies.into_iter().map(|(_, body)| body).collect();
     encode_entry_bundle(&bodies).map_err(|_| Corruption::EntryLength.into())
 }
 
-fn check_entries(entries: &[NewEntry]) -> Result<(), StoreError> {
-    for (position, entry) in entries.iter().enumerate() {
-        let len = entry.body.len();
-        if len > MAX_ENTRY_LEN {
-            return Err(StoreError::EntryTooLong { position, len });
-        }
-        let Some(statement) = &entry.statement else { continue };
-        for digest in statement.subjects.iter().chain([&statement.envelope_sha256]) {
-            if !is_sha256_hex(digest) {
-                return Err(StoreError::MalformedDigest { position, digest: digest.clone() });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn is_sha256_hex(digest: &str) -> bool {
-    digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn size_of(checkpoint: &VerifiedCheckpoint) -> u64 {
+pub(crate) fn size_of(checkpoint: &VerifiedCheckpoint) -> u64 {
     checkpoint.checkpoint().size
 }
 
-fn signed_at(checkpoint: &VerifiedCheckpoint) -> Result<u64, StoreError> {
+pub(crate) fn signed_at(checkpoint: &VerifiedCheckpoint) -> Result<u64, StoreError> {
     checkpoint.cosigned_at().ok_or(Corruption::NoTime.into())
 }
 

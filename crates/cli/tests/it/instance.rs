@@ -144,13 +144,17 @@ fn openssl_verifies_its_timestamps() {
 }
 
 /// What a client needs to sign a message with a key, log the signature and have it stamped.
-struct Client {
+pub(crate) struct Client {
     key: KeyFile,
     url: String,
 }
 
 impl Client {
-    fn entry_request(&self, message: &[u8]) -> Value {
+    pub(crate) fn new(url: &str) -> Self {
+        Self { key: KeyFile::generate(Curve::P256).unwrap(), url: url.to_owned() }
+    }
+
+    pub(crate) fn entry_request(&self, message: &[u8]) -> Value {
         json!({"hashedRekordRequestV002": {
             "digest": STANDARD.encode(Curve::P256.hash(message)),
             "signature": {
@@ -163,7 +167,7 @@ impl Client {
         }})
     }
 
-    fn log(&self, request: &Value) -> (u16, Value) {
+    pub(crate) fn log(&self, request: &Value) -> (u16, Value) {
         let url = format!("{}/api/v2/log/entries", self.url);
         let (status, body) = post(&url, "application/json", request.to_string().as_bytes());
         (status, serde_json::from_slice(&body).unwrap())
@@ -186,8 +190,7 @@ impl Client {
 fn a_signature_is_logged_and_stamped_as_in_any_sigstore() {
     let home = Home::new();
     let service = Server::serve(&home, "data");
-    let client =
-        Client { key: KeyFile::generate(Curve::P256).unwrap(), url: service.url().to_owned() };
+    let client = Client::new(service.url());
     let message = b"message";
     let request = client.entry_request(message);
     let (status, entry) = client.log(&request);
@@ -245,8 +248,7 @@ fn a_signature_is_logged_and_stamped_as_in_any_sigstore() {
 fn refusals_say_why_and_leave_no_trace() {
     let home = Home::new();
     let service = Server::serve(&home, "data");
-    let client =
-        Client { key: KeyFile::generate(Curve::P256).unwrap(), url: service.url().to_owned() };
+    let client = Client::new(service.url());
     let refused = |change: fn(&mut Value)| {
         let mut request = client.entry_request(b"message");
         change(&mut request);
@@ -280,8 +282,7 @@ fn a_whole_instance_can_be_checked() {
         "sign model --key keys/trainer.key --service {} --trusted-root data/trusted_root.json",
         service.url()
     ));
-    let client =
-        Client { key: KeyFile::generate(Curve::P256).unwrap(), url: service.url().to_owned() };
+    let client = Client::new(service.url());
     assert_eq!(client.log(&client.entry_request(b"message")).0, 201);
     service.stop();
 

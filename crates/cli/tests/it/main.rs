@@ -16,6 +16,8 @@ mod demo;
 mod digest;
 mod doctor;
 mod evidence;
+#[cfg(feature = "go-peers")]
+mod go_peers;
 mod home;
 mod inspect;
 mod instance;

@@ -10,17 +10,17 @@ use crate::home::Home;
 use crate::oidc::Issuer;
 use crate::server::Server;
 
-const IDENTITY: &str = "trainer@loans.example";
+pub(crate) const IDENTITY: &str = "trainer@loans.example";
 
 /// An instance that takes the tokens of an issuer, and its trust files in `trust`.
-struct Instance {
-    home: Home,
-    issuer: Issuer,
-    service: Server,
+pub(crate) struct Instance {
+    pub(crate) home: Home,
+    pub(crate) issuer: Issuer,
+    pub(crate) service: Server,
 }
 
 impl Instance {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (home, issuer) = (Home::new(), Issuer::start());
         let entry = format!("[[issuer]]\nurl = {:?}\nkind = \"email\"\n", issuer.url);
         home.write("issuers.toml", entry);
@@ -29,7 +29,7 @@ impl Instance {
         Self { home, issuer, service }
     }
 
-    fn verify(&self, artifact: &str, bundle: &str, identity: &str) -> crate::home::Ran {
+    pub(crate) fn verify(&self, artifact: &str, bundle: &str, identity: &str) -> crate::home::Ran {
         self.home.run(&format!(
             "verify {artifact} --artifact --bundle {bundle} --trusted-root trust/trusted_root.json \
              --identity {identity} --issuer {}",
@@ -39,14 +39,14 @@ impl Instance {
 }
 
 /// A program that `./test` installs.
-fn client(home: &Home, variable: &str, words: &[&str]) -> Output {
+pub(crate) fn client(home: &Home, variable: &str, words: &[&str]) -> Output {
     let program = std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} does not name a Sigstore client: run the tests with ./test")
     });
     home.tool_output(&program, words)
 }
 
-fn python(instance: &Instance, words: &[&str]) -> Output {
+pub(crate) fn python(instance: &Instance, words: &[&str]) -> Output {
     let trust = ["--trust-config", "trust/trust_config.json"];
     let words = [&trust[..], words].concat();
     client(&instance.home, "SEALWRIGHT_TEST_SIGSTORE_PYTHON", &words)

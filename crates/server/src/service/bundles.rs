@@ -15,7 +15,7 @@ use sealwright_attest::{
     VerificationMaterial, check_signature, from_value, hashedrekord_body, parse_strict,
 };
 use sealwright_manifest::Sha256;
-use sealwright_store::{LoggedEntry, NewEntry, StatementRecord, Store};
+use sealwright_store::{Filter, LoggedEntry, NewEntry, Payload, StatementRecord, Store};
 use sealwright_tlog::tile::MAX_ENTRY_LEN;
 
 use crate::error::ApiError;
@@ -109,6 +109,7 @@ impl Submission {
             subjects,
             bundle: bundle.to_json().into_bytes(),
             public_key_pem: key.pem(),
+            ..StatementRecord::default()
         };
         Ok(Self { bundle, entry: NewEntry { body, statement: Some(statement) } })
     }
@@ -131,14 +132,18 @@ fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
     let FindQuery { subject, predicate_type, from } = query;
     // One more than a page has, to know whether it is the last.
     let limit = PAGE_COUNT + 1;
+    let all = Filter::default();
     let (name, value, found) = match (subject, predicate_type) {
         (Some(subject), None) => {
             check_digest(&subject)?;
-            let found = lock(&state.store)?.indexes_about(&subject, from, limit)?;
+            let filter = Filter { subject: Some(subject.clone()), from: Some(from), ..all };
+            let found = lock(&state.store)?.find(&filter, limit)?;
             ("subject", subject, found)
         }
         (None, Some(predicate_type)) => {
-            let found = lock(&state.store)?.indexes_of_type(&predicate_type, from, limit)?;
+            let type_ = Some(predicate_type.clone());
+            let filter = Filter { predicate_type: type_, from: Some(from), ..all };
+            let found = lock(&state.store)?.find(&filter, limit)?;
             ("predicateType", predicate_type, found)
         }
         _ => {
@@ -160,6 +165,7 @@ fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
             let store = lock(&state.store)?;
             (stored(&store, index)?, logged(&store, index)?)
         };
+        let Some(stored) = stored else { continue };
         size = size.saturating_add(stored.len());
         let bundle = Bundle::parse(&stored)
             .map_err(|_| ApiError::Internal { what: "a stored bundle does not parse" })?;
@@ -172,10 +178,14 @@ fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
     Ok(answer.to_string())
 }
 
-fn stored(store: &Store, index: u64) -> Result<Vec<u8>, ApiError> {
+/// The bundle of a statement; `None` if it was erased.
+fn stored(store: &Store, index: u64) -> Result<Option<Vec<u8>>, ApiError> {
     let statement = store.statement(index)?;
     let missing = ApiError::Internal { what: "a logged statement is not in the store" };
-    statement.map(|statement| statement.bundle).ok_or(missing)
+    match statement.ok_or(missing)?.payload {
+        Payload::Kept { bundle, .. } => Ok(Some(bundle)),
+        Payload::Erased { .. } => Ok(None),
+    }
 }
 
 pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {

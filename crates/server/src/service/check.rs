@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use sealwright_attest::{Bundle, PublicKey, TrustedRoot, check_signature, hashedrekord_body};
-use sealwright_store::{CheckReport, Store};
+use sealwright_store::{CheckReport, Filter, Payload, Store, StoreError};
 
 use super::data::{self, TRUSTED_ROOT_FILE};
 use super::trust::has_keys;
@@ -46,30 +46,44 @@ pub fn check(data_dir: &Path) -> Result<InstanceReport, StartError> {
     let (mut statements, mut bare) = (0, 0);
     for index in 0..store.size() {
         match check_statement(&store, index).map_err(unreadable)? {
-            None => bare += 1,
-            Some(Ok(())) => statements += 1,
-            Some(Err(problem)) => problems.push(format!("statement {index} {problem}")),
+            Known::Hash => bare += 1,
+            Known::Erased => {}
+            Known::Logged => statements += 1,
+            Known::Problem(problem) => problems.push(format!("statement {index} {problem}")),
         }
     }
     Ok(InstanceReport { store: report, statements, bare, problems })
 }
 
-/// Whether the statement of an entry is the one that was logged; `None` if only the hash is known.
-fn check_statement(
-    store: &Store,
-    index: u64,
-) -> Result<Option<Result<(), &'static str>>, sealwright_store::StoreError> {
+/// What is known of an entry's statement.
+enum Known {
+    /// The hash alone.
+    Hash,
+    /// That it was erased. Nothing is left to be held against the entry; the store counts it.
+    Erased,
+    /// All of it, which is what was logged.
+    Logged,
+    /// What does not fit.
+    Problem(&'static str),
+}
+
+fn check_statement(store: &Store, index: u64) -> Result<Known, StoreError> {
     let (Some(stored), Some(entry)) = (store.statement(index)?, store.entry(index)?) else {
-        return Ok(None);
+        return Ok(Known::Hash);
+    };
+    let Payload::Kept { bundle, public_key_pem } = &stored.payload else {
+        return Ok(Known::Erased);
     };
     let check = || {
-        let bundle = Bundle::parse(&stored.bundle).map_err(|_| "does not parse")?;
-        let key = PublicKey::from_pem(&stored.public_key_pem).map_err(|_| "has no usable key")?;
+        let bundle = Bundle::parse(bundle).map_err(|_| "does not parse")?;
+        let key = PublicKey::from_pem(public_key_pem).map_err(|_| "has no usable key")?;
         let signed = check_signature(&bundle, &key).map_err(|_| "has no valid signature")?;
         let is_logged = hashedrekord_body(bundle.envelope(), &key) == entry.body;
         let subjects = signed.subject_digests();
         let is_findable = |subject: &String| {
-            store.indexes_about(subject, index, 1).is_ok_and(|found| found == [index])
+            let subject = Some(subject.clone());
+            let filter = Filter { subject, from: Some(index), ..Filter::default() };
+            store.find(&filter, 1).is_ok_and(|found| found == [index])
         };
         if !subjects.iter().all(is_findable) {
             return Err("cannot be found by all of its subjects");
@@ -81,5 +95,5 @@ fn check_statement(
             false => Err("is not the one that was logged"),
         }
     };
-    Ok(Some(check()))
+    Ok(check().map_or_else(Known::Problem, |()| Known::Logged))
 }

@@ -1,18 +1,21 @@
 //! Reading the log: checkpoint, tiles, consistency, trusted root (C2SP tlog-tiles, under `/api/v2`
 //! as Rekor v2 has them).
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Shared};
-use axum::http::{HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use sealwright_store::Store;
-use sealwright_tlog::Tile;
+use sealwright_tlog::{Tile, TileKind};
 
 use super::sequencer::MAX_CHECKPOINT_AGE_S;
 use crate::error::ApiError;
@@ -64,20 +67,61 @@ pub(super) async fn witnessed_checkpoint(
 }
 
 /// `GET /api/v2/tile/…`: hash tiles and entry bundles. The path is taken as it was sent, since a
-/// tile has one path and no other spelling of it.
+/// tile has one path and no other spelling of it. Entry bundles are gzipped for whoever takes that;
+/// hashes would not get smaller.
 pub(super) async fn tile(
     Shared(state): Shared<Arc<State>>,
     uri: Uri,
+    request: HeaderMap,
 ) -> Result<Response, ApiError> {
     let path = uri.path();
     let path = path.strip_prefix(PREFIX).or(path.strip_prefix('/')).ok_or(ApiError::NotFound)?;
     let tile = Tile::parse(path).map_err(|_| ApiError::NotFound)?;
     let content = state.read(move |store| tile_content(store, &tile)).await?;
+    let content = content.ok_or(ApiError::NotFound)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
     ];
-    Ok((headers, content.ok_or(ApiError::NotFound)?).into_response())
+    match tile.kind() {
+        TileKind::Hashes { .. } => Ok((headers, content).into_response()),
+        TileKind::Entries => {
+            let varies = [(header::VARY, "accept-encoding")];
+            if !takes_gzip(&request) {
+                return Ok((headers, varies, content).into_response());
+            }
+            let zipped = state.compute(move || gzip(&content)).await?;
+            let encoding = [(header::CONTENT_ENCODING, "gzip")];
+            Ok((headers, varies, encoding, zipped).into_response())
+        }
+    }
+}
+
+/// Whether the client asked for gzip by name, or for anything (RFC 9110 §12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let codings = values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let weights: Vec<(&str, bool)> = codings
+        .filter_map(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let name = parts.next()?;
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).unwrap_or("1");
+            Some((name, weight.parse().is_ok_and(|weight: f32| weight > 0.0)))
+        })
+        .collect();
+    let named = |wanted: &str| {
+        let mut found = weights.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.next().map(|(_, takes)| *takes)
+    };
+    named("gzip").or(named("*")).unwrap_or(false)
+}
+
+fn gzip(content: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder
+        .write_all(content)
+        .and_then(|()| encoder.finish())
+        .map_err(|_| ApiError::Internal { what: "an entry bundle could not be compressed" })
 }
 
 /// What `GET /api/v1/consistency` takes.
@@ -122,4 +166,48 @@ fn tile_content(store: &Store, tile: &Tile) -> Result<Option<Vec<u8>>, ApiError>
     tile.cut(&content)
         .map(Some)
         .ok_or(ApiError::Internal { what: "a full tile is not as long as it should be" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn gzip_is_for_those_who_ask() {
+        let takes = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static(value));
+            }
+            takes_gzip(&headers)
+        };
+        for values in [
+            &["gzip"][..],
+            &["br, GZIP;q=0.5"],
+            &["br", "gzip"],
+            &["*"],
+            &["identity;q=0.1, *;q=0.2"],
+        ] {
+            assert!(takes(values), "{values:?}");
+        }
+        for values in
+            [&[][..], &["identity"], &["gzip;q=0"], &["gzip; q=0.0, *"], &["gzip;q=x"], &["x-gzip"]]
+        {
+            assert!(!takes(values), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn gzip_comes_back_as_it_was() {
+        let content = b"entry ".repeat(1000);
+        let zipped = gzip(&content).unwrap();
+        assert!(zipped.len() < content.len() / 10);
+        let mut back = Vec::new();
+        flate2::read::GzDecoder::new(&zipped[..]).read_to_end(&mut back).unwrap();
+        assert_eq!(back, content);
+    }
 }

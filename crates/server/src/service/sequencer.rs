@@ -205,10 +205,7 @@ mod tests {
             body: n.to_string().into_bytes(),
             statement: Some(StatementRecord {
                 envelope_sha256: "0".repeat(64),
-                predicate_type: String::new(),
-                subjects: Vec::new(),
-                bundle: Vec::new(),
-                public_key_pem: String::new(),
+                ..StatementRecord::default()
             }),
         }
     }

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use sealwright_store::{NewEntry, Store, StoreError};
+use sealwright_store::{NewEntry, Payload, Store, StoreError};
 use sealwright_tlog::Tile;
 
 use crate::check_log::check_log;
-use crate::fixture::{START, body, entry, grow, open, own_subject, shared_subject, signed_at};
+use crate::fixture::{
+    START, about, body, entry, grow, open, own_subject, shared_subject, signed_at,
+};
 
 fn store(dir: &Path) -> Store {
     open(dir, START).unwrap()
@@ -120,8 +122,8 @@ fn a_subject_named_twice_is_found_once() {
     let mut twice = entry(0);
     twice.statement.as_mut().unwrap().subjects.push(own_subject(0));
     append(&mut store, &[twice]);
-    assert_eq!(store.indexes_about(&own_subject(0), 0, 9).unwrap().len(), 1);
-    assert_eq!(store.indexes_about(&shared_subject(0), 0, 9).unwrap().len(), 1);
+    assert_eq!(about(&store, &own_subject(0)).len(), 1);
+    assert_eq!(about(&store, &shared_subject(0)).len(), 1);
     check_log(&store, dir.path());
 }
 
@@ -185,7 +187,7 @@ fn a_statement_may_come_after_its_entry() {
     let bare = NewEntry { statement: None, ..whole.clone() };
     assert_eq!(append(&mut store, std::slice::from_ref(&bare)), [(0, false)]);
     assert_eq!(store.statement(0).unwrap(), None);
-    assert!(store.indexes_about(&own_subject(0), 0, 10).unwrap().is_empty());
+    assert!(about(&store, &own_subject(0)).is_empty());
 
     let head = store.checkpoint().clone();
     for again in [whole.clone(), bare, whole.clone()] {
@@ -195,7 +197,9 @@ fn a_statement_may_come_after_its_entry() {
     drop(store);
     let store = open(dir.path(), START + 100).unwrap();
     let kept = whole.statement.unwrap();
-    assert_eq!(store.statement(0).unwrap().unwrap().bundle, kept.bundle);
-    assert_eq!(store.indexes_about(&own_subject(0), 0, 10).unwrap(), [0]);
+    let (bundle, public_key_pem) = (kept.bundle, kept.public_key_pem);
+    let payload = store.statement(0).unwrap().unwrap().payload;
+    assert_eq!(payload, Payload::Kept { bundle, public_key_pem });
+    assert_eq!(about(&store, &own_subject(0)), [0]);
     check_log(&store, dir.path());
 }

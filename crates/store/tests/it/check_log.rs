@@ -4,14 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
-use sealwright_store::Store;
+use sealwright_store::{Filter, Payload, Store};
 use sealwright_tlog::merkle::stored_hash_count;
 use sealwright_tlog::tile::{parse_entry_bundle, tiles_for_growth};
 use sealwright_tlog::{
     Hash, Tile, TileKind, leaf_hash, stored_hashes_for_leaf, tree_hash, verify_checkpoint,
 };
 
-use crate::fixture::{body, key, own_subject, predicate_type, shared_subject, signed_at};
+use crate::fixture::{
+    about, body, entry, key, own_subject, predicate_type, shared_subject, signed_at,
+};
 
 /// Checks files, database and answers against each other and against the entries of the fixture.
 pub(crate) fn check_log(store: &Store, dir: &Path) {
@@ -116,13 +118,14 @@ fn check_entries(store: &Store, hashes: &Vec<Hash>) {
 }
 
 fn check_statements(store: &Store) {
-    let about = |subject: &str| store.indexes_about(subject, 0, u32::MAX).unwrap();
+    let about = |subject: &str| about(store, subject);
     for index in 0..store.size() {
         assert_eq!(about(&own_subject(index)), [index]);
         let found = store.statement(index).unwrap().unwrap();
         assert_eq!(found.index, index);
-        assert_eq!(found.bundle, format!(r#"{{"bundle":{index}}}"#).into_bytes());
-        assert_eq!(found.public_key_pem, format!("key {index}"));
+        let record = entry(index).statement.unwrap();
+        let (bundle, public_key_pem) = (record.bundle, record.public_key_pem);
+        assert_eq!(found.payload, Payload::Kept { bundle, public_key_pem });
         assert_eq!(found.predicate_type, predicate_type(index));
     }
     assert!(about(&own_subject(store.size())).is_empty());
@@ -131,12 +134,18 @@ fn check_statements(store: &Store) {
     for first in 0..7 {
         let all: Vec<u64> = (first..store.size()).step_by(7).collect();
         assert_eq!(about(&shared_subject(first)), all);
-        let some = store.indexes_about(&shared_subject(first), first + 1, 2).unwrap();
+        let subject = Some(shared_subject(first));
+        let filter = Filter { subject, from: Some(first + 1), ..Filter::default() };
+        let some = store.find(&filter, 2).unwrap();
         assert_eq!(some, all.into_iter().skip(1).take(2).collect::<Vec<_>>());
     }
     for first in 0..2 {
         let all: Vec<u64> = (first..store.size()).step_by(2).collect();
-        let of_type = |from, limit| store.indexes_of_type(predicate_type(first), from, limit);
+        let of_type = |from, limit| {
+            let predicate_type = Some(predicate_type(first).to_owned());
+            let filter = Filter { predicate_type, from: Some(from), ..Filter::default() };
+            store.find(&filter, limit)
+        };
         assert_eq!(of_type(0, u32::MAX).unwrap(), all);
         assert_eq!(
             of_type(first + 1, 2).unwrap(),

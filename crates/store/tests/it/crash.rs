@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use sealwright_store::{Step, Store, StoreError};
 
 use crate::check_log::{check_log, check_published};
-use crate::fixture::{START, batch, entry, grow, open, signed_at};
+use crate::fixture::{START, about, batch, entry, grow, open, own_subject, signed_at};
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step::Signed,
     Step::Committed,
     Step::TilePublished,
     Step::TilesPublished,
+    Step::CheckpointReplaced,
     Step::CheckpointPublished,
 ];
 
@@ -56,7 +57,7 @@ fn the_steps_come_in_the_order_of_durability() {
     grow(&mut store, 5).unwrap();
     let mut expected = vec![Step::Signed, Step::Committed];
     expected.extend([Step::TilePublished; 5]);
-    expected.extend([Step::TilesPublished, Step::CheckpointPublished]);
+    expected.extend([Step::TilesPublished, Step::CheckpointReplaced, Step::CheckpointPublished]);
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 
@@ -106,9 +107,7 @@ fn after_a_failure_the_next_call_finishes_first() {
             assert_eq!(store.checkpoint(), &before);
             assert_eq!(store.size(), 254);
             assert!(store.entry(254).unwrap().is_none());
-            assert!(
-                store.indexes_about(&crate::fixture::own_subject(254), 0, 9).unwrap().is_empty()
-            );
+            assert!(about(&store, &own_subject(254)).is_empty());
         }
         let appended =
             store.append(&[entry(254), entry(255), entry(256), entry(257)], now).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sealwright_store::{NewEntry, StatementRecord, Store, StoreError};
+use sealwright_store::{Filter, NewEntry, StatementRecord, Store, StoreError};
 use sealwright_tlog::LogKey;
 
 pub(crate) const ORIGIN: &str = "localhost";
@@ -53,10 +53,19 @@ pub(crate) fn entry(index: u64) -> NewEntry {
             envelope_sha256: hex::encode(sealwright_tlog::leaf_hash(&body(index)).0),
             predicate_type: predicate_type(index).to_owned(),
             subjects: vec![own_subject(index), shared_subject(index)],
+            signers: vec![format!("signer {}", index % 3)],
+            project: if index.is_multiple_of(5) { "five" } else { "" }.to_owned(),
+            retention: if index.is_multiple_of(4) { "short" } else { "" }.to_owned(),
             bundle: format!(r#"{{"bundle":{index}}}"#).into_bytes(),
             public_key_pem: format!("key {index}"),
         }),
     }
+}
+
+/// Indexes of all statements about a subject.
+pub(crate) fn about(store: &Store, subject: &str) -> Vec<u64> {
+    let filter = Filter { subject: Some(subject.to_owned()), ..Filter::default() };
+    store.find(&filter, u32::MAX).unwrap()
 }
 
 /// The next `count` entries of the log.

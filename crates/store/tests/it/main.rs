@@ -8,6 +8,8 @@ mod check_log;
 mod crash;
 mod fixture;
 mod killed;
+mod migrate;
 mod open;
 mod read;
+mod statements;
 mod unwritable;

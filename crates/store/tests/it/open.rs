@@ -106,8 +106,8 @@ fn a_database_that_contradicts_its_checkpoint_is_refused() {
     ));
     assert!(matches!(sql("UPDATE log SET checkpoint = x'00'"), Err(StoreError::Checkpoint(_))));
     assert!(matches!(
-        sql("PRAGMA user_version = 2"),
-        Err(StoreError::SchemaVersion { found: 2, supported: 1 })
+        sql("PRAGMA user_version = 3"),
+        Err(StoreError::SchemaVersion { found: 3, supported: 2 })
     ));
 }
 

@@ -1,7 +1,7 @@
 //! Reading, over random histories.
 
 use proptest::prelude::*;
-use sealwright_store::StoreError;
+use sealwright_store::{Filter, StoreError};
 
 use crate::check_log::check_log;
 use crate::fixture::{START, batch, entry, grow, open, signed_at};
@@ -20,8 +20,14 @@ fn unknown_subjects_and_types_have_no_statements() {
     let mut store = open(dir.path(), START).unwrap();
     grow(&mut store, 3).unwrap();
     for text in ["", "'", "%", "sha256:00"] {
-        assert!(store.indexes_about(text, 0, 9).unwrap().is_empty());
-        assert!(store.indexes_of_type(text, 0, 9).unwrap().is_empty());
+        let text = Some(text.to_owned());
+        for filter in [
+            Filter { subject: text.clone(), ..Filter::default() },
+            Filter { predicate_type: text.clone(), ..Filter::default() },
+            Filter { signer: text.clone(), ..Filter::default() },
+        ] {
+            assert!(store.find(&filter, 9).unwrap().is_empty(), "{filter:?}");
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         "checkpoints": store.checkpoints,
         "tiles": store.tiles,
         "statements": statements,
+        "erased_statements": store.erased,
         "entries_without_statement": bare,
         "problems": problems,
         "more_problems": store.more,
@@ -39,6 +40,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         ("checkpoints", format!("{}, held against the tree", store.checkpoints)),
         ("tiles", format!("{}, compared byte for byte", store.tiles)),
         ("statements", format!("{statements}, verified and held against their entries")),
+        ("erased", format!("{} statements were erased; their entries are there", store.erased)),
         ("without", format!("{bare} entries have no statement, as those of Rekor's API")),
     ];
     let mut text = format!("{verdict}\n{}", output::fields(&rows));
