@@ -152,9 +152,12 @@ fn an_older_instance_gets_a_repository() {
     let service = Server::start(&home, "serve --data data");
     let url = format!("{}/tuf/timestamp.json", service.url());
     assert_eq!(status_of(&url), 404);
-    // What an attempt left that was killed before its end is no obstacle.
+    // Keys of a root that may be in use are not written over; what an attempt left that was killed before
+    // its end is no obstacle.
+    home.write("data/offline/tuf-root-2.pem", "");
+    home.run("serve tuf init --data data").failed(2, "tuf-root-2.pem is there already");
+    assert_eq!(home.list("data/offline"), ["tuf-root-2.pem"]);
     std::fs::create_dir(home.path("data/.tuf-killed")).unwrap();
-    home.write("data/offline/tuf-root-1.pem", "");
     home.must("serve tuf init --data data");
     assert_eq!(status_of(&url), 200);
     assert!(!home.path("data/.tuf-killed").exists());

@@ -68,7 +68,7 @@ impl Live {
     }
 }
 
-/// The thread. Dropping it does not stop it.
+/// The thread. When it is dropped, the thread ends by itself.
 pub(super) struct Keeper {
     stop: Sender<()>,
     thread: JoinHandle<()>,

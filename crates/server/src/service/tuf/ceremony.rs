@@ -76,7 +76,6 @@ pub(crate) fn create(
         .tempdir_in(data_dir)
         .map_err(|error| StartError::file(data_dir, error))?;
     let online = new_online_key(&staging.path().join(ONLINE_DIR))?;
-    let mut root_keys = Vec::new();
     let signers = match given.is_empty() {
         true => (0..holders).map(|_| generate()).collect::<Result<Vec<_>, _>>()?,
         false => Vec::new(),
@@ -99,19 +98,35 @@ pub(crate) fn create(
         repository_dir(data_dir).join(name)
     };
     // Before what they vouch for is there, so that they cannot be lost.
+    let mut root_keys = Vec::new();
+    let written = write_offline(data_dir, &signers, &mut root_keys);
+    if let Err(error) = written.and_then(|()| put_in_place(staging, &dir)) {
+        for key in root_keys {
+            // Of a root that never was.
+            let _ = fs::remove_file(key);
+        }
+        return Err(error);
+    }
+    Ok(Some(TufMade { root_keys, root: path, waits: signers.is_empty() }))
+}
+
+/// Writes the root's private keys, and says which it wrote.
+fn write_offline(
+    data_dir: &Path,
+    signers: &[KeyFile],
+    written: &mut Vec<PathBuf>,
+) -> Result<(), CeremonyError> {
+    let offline = data_dir.join(OFFLINE_DIR);
     for (index, signer) in signers.iter().enumerate() {
-        let offline = data_dir.join(OFFLINE_DIR);
         create_dir(&offline)?;
         let name = format!("tuf-root-{}.pem", index + 1);
         let pem = signer.unencrypted_pem().map_err(|_| CeremonyError::Signing)?;
         if !write_new(&offline, &name, pem.as_bytes(), 0o600)? {
-            let path = offline.join(name);
-            return Err(StartError::AuthorityLeftover { path }.into());
+            return Err(CeremonyError::Leftover { path: offline.join(name) });
         }
-        root_keys.push(offline.join(name));
+        written.push(offline.join(name));
     }
-    put_in_place(staging, &dir)?;
-    Ok(Some(TufMade { root_keys, root: path, waits: signers.is_empty() }))
+    Ok(())
 }
 
 /// The next root, unsigned: for those to sign who hold keys of the present root, and of the next.

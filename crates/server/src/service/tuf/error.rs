@@ -25,6 +25,12 @@ pub enum CeremonyError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// A key of an earlier attempt lies where a new one would be written.
+    #[error("{} is there already, and the TUF repository is not", path.display())]
+    Leftover {
+        /// The key.
+        path: PathBuf,
+    },
     /// The first root is not signed yet.
     #[error("the first root still waits for signatures: {}", path.display())]
     Waiting {
@@ -98,6 +104,10 @@ impl CeremonyError {
             Self::Instance(error) => error.hint(),
             Self::NoRepository { .. } => "make one with `sealwright serve tuf init --data DIR`",
             Self::Exists { .. } => "change its root with `sealwright serve tuf rotate`",
+            Self::Leftover { .. } => {
+                "move the keys of an earlier root away before there are new ones; if clients never got \
+                 that root, remove them"
+            }
             Self::Waiting { .. } => {
                 "sign it with `sealwright serve tuf sign --key REF FILE`, then `serve tuf publish FILE`"
             }
