@@ -41,7 +41,8 @@ pub use make::{
 };
 pub use oidc::{
     IssuerConfig, IssuerConfigError, IssuerKind, Jwks, JwksError, MAX_JWKS_SIZE, MAX_TOKEN_AGE_S,
-    MAX_TOKEN_SIZE, TokenError, unverified_issuer, unverified_key_id, verify_token,
+    MAX_TOKEN_SIZE, TokenError, VerifiedClaims, unverified_issuer, unverified_key_id,
+    verify_claims, verify_token,
 };
 pub use pem::{certificate_pem, certificates_from_pem};
 pub use tsa::{

@@ -156,23 +156,55 @@ pub fn verify_token(
     now: Timestamp,
     skew_s: u64,
 ) -> Result<VerifiedIdentity, TokenError> {
+    let VerifiedClaims(claims) = verify_claims(token, config, jwks, now, skew_s)?;
+    let (iss, sub) = (mapping::text(&claims, "iss")?, mapping::text(&claims, "sub")?);
+    mapping::identity(config.kind(), &claims, &iss, &sub)
+}
+
+/// What a verified token says, for those who compare it with what they expect.
+#[derive(Debug, Clone)]
+pub struct VerifiedClaims(Claims);
+
+impl VerifiedClaims {
+    /// A claim that is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// Whether a claim is there and is true.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&Value::Bool(true))
+    }
+}
+
+/// Verifies an ID token as [`verify_token`] does, whatever the kind of its issuer; gives what it says.
+///
+/// # Errors
+/// [`TokenError`].
+pub fn verify_claims(
+    token: &str,
+    config: &IssuerConfig,
+    jwks: &Jwks,
+    now: Timestamp,
+    skew_s: u64,
+) -> Result<VerifiedClaims, TokenError> {
     let parts = Parts::parse(token)?;
     parts.check_signature(jwks)?;
-    let claims = &parts.claims;
-    let iss = mapping::text(claims, "iss")?;
+    let claims = parts.claims;
+    let iss = mapping::text(&claims, "iss")?;
     if !config.matches(&iss) {
         return Err(TokenError::Issuer { found: iss });
     }
-    check_audience(claims, config.audience())?;
-    check_times(claims, config.max_age_s, now, skew_s)?;
+    check_audience(&claims, config.audience())?;
+    check_times(&claims, config.max_age_s, now, skew_s)?;
     let sub = match claims.get("sub") {
-        Some(Value::String(_)) => mapping::text(claims, "sub")?,
+        Some(Value::String(_)) => mapping::text(&claims, "sub")?,
         _ => return Err(claim("sub", "is missing")),
     };
     if sub.is_empty() || sub.len() > MAX_SUBJECT {
         return Err(claim("sub", "is empty or too long"));
     }
-    mapping::identity(config.kind(), claims, &iss, &sub)
+    Ok(VerifiedClaims(claims))
 }
 
 fn claim(name: &str, problem: &'static str) -> TokenError {

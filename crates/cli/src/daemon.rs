@@ -7,6 +7,16 @@ use tracing_subscriber::EnvFilter;
 use crate::error::CliError;
 use crate::output::Ui;
 
+/// What lines of the log look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
 /// How a server process behaves.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DaemonArgs {
@@ -14,6 +24,9 @@ pub(crate) struct DaemonArgs {
     /// given a certificate, and which writer submitted a statement.
     #[arg(long, value_name = "FILTER", env = "SEALWRIGHT_LOG", default_value = "warn,audit=info")]
     log: String,
+    /// How: lines for people, or one JSON object a line (also with --json).
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
     /// End when the process that started this one ends.
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -22,7 +35,7 @@ pub(crate) struct DaemonArgs {
 impl DaemonArgs {
     /// For a command whose option `--log` is something else.
     pub(crate) fn with_filter(log: &str) -> Self {
-        Self { log: log.to_owned(), exit_with_parent: false }
+        Self { log: log.to_owned(), log_format: LogFormat::Text, exit_with_parent: false }
     }
 
     /// Sets up logging, and the link to the parent.
@@ -32,11 +45,12 @@ impl DaemonArgs {
         })?;
         let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         // Fails only if there is one already.
-        let _ = if ui.is_json() {
+        let _ = if ui.is_json() || self.log_format == LogFormat::Json {
             logger.json().try_init()
         } else {
             logger.with_ansi(output_has_colour()).try_init()
         };
+        allow_many_files();
         if self.exit_with_parent {
             let signal = Some(rustix::process::Signal::TERM);
             rustix::process::set_parent_process_death_signal(signal).map_err(|error| {
@@ -46,6 +60,16 @@ impl DaemonArgs {
         }
         Ok(())
     }
+}
+
+/// Connections are files, and the limit that shells give is for programs that count them in one byte
+/// set; the system's own is higher.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer files, fewer clients are served at a time.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Signals cannot be caught, so the process could not be stopped in good order.

@@ -24,9 +24,18 @@ pub(crate) struct ServiceArgs {
     /// PEM certificates to trust for a service with https.
     #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_CA")]
     pub(crate) service_ca: Option<PathBuf>,
-    /// File with the token that the service wants of those who submit statements.
+    /// File with the token that the service wants of those who submit statements, or read them.
     #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_TOKEN_FILE")]
     pub(crate) service_token_file: Option<PathBuf>,
+    /// PEM certificate chain to show to a service that knows its writers by certificates.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_CERT", requires = "service_key")]
+    pub(crate) service_cert: Option<PathBuf>,
+    /// PEM private key of that certificate, not encrypted.
+    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_SERVICE_KEY", requires = "service_cert")]
+    pub(crate) service_key: Option<PathBuf>,
+    /// Project to submit statements to, where the service keeps projects apart.
+    #[arg(long, value_name = "NAME", env = "SEALWRIGHT_SERVICE_PROJECT")]
+    pub(crate) service_project: Option<String>,
     /// Allow plain http to a service on another machine: whoever is between can read everything, and
     /// can hold back statements such as a revocation.
     #[arg(long)]
@@ -58,7 +67,16 @@ impl ServiceArgs {
         }
         let ca = self.service_ca.as_deref();
         let ca = ca.map(|path| files::read(path, "service CA", 1 << 20)).transpose()?;
-        let client = ServiceClient::new(url, ca.as_deref())?;
+        let read = |path: &Option<PathBuf>, what| {
+            path.as_deref().map(|path| files::read(path, what, 1 << 20)).transpose()
+        };
+        let certificate = read(&self.service_cert, "client certificate")?;
+        let key = read(&self.service_key, "client key")?.map(zeroize::Zeroizing::new);
+        let shown = certificate.as_deref().zip(key.as_ref().map(|key| key.as_slice()));
+        let mut client = ServiceClient::with_certificate(url, ca.as_deref(), shown)?;
+        if let Some(project) = &self.service_project {
+            client = client.with_project(project.clone());
+        }
         let Some(path) = &self.service_token_file else { return Ok(Some(client)) };
         let token = files::read_text(path, "token file")?.trim().to_owned();
         if token.is_empty() || token.contains(|c: char| !c.is_ascii_graphic()) {
@@ -292,11 +310,17 @@ impl From<ClientError> for CliError {
             ClientError::Ca => {
                 Self::input(message).hint("--service-ca FILE holds the service's CA in PEM")
             }
+            ClientError::Certificate => Self::input(message)
+                .hint("--service-cert is a PEM certificate chain, --service-key its private key"),
+            ClientError::Refused { status: 429, .. } => Self::environment(message)
+                .hint("wait as long as it says; submitting again later is safe"),
+            ClientError::Refused { status: 403, .. } => Self::input(message)
+                .hint("choose another --service-project, or ask for the right to submit to it"),
             // Its clock or its disk: the service's own business.
             ClientError::Refused { status: 500.., .. } => Self::environment(message)
                 .hint("look at the service's log; submitting again later is safe"),
             ClientError::Refused { status: 401, .. } => Self::input(message)
-                .hint("give --service-token-file with a token that the service knows"),
+                .hint("give --service-token-file or --service-cert that the service knows"),
             ClientError::Refused { .. } | ClientError::TooLarge { .. } => {
                 Self::input(message).hint("what was submitted was not logged")
             }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use sealwright_attest::{
     Bundle, MAX_BUNDLE_SIZE, PublicKey, from_value, hashedrekord_body, parse_strict,
@@ -41,8 +41,10 @@ pub struct ServiceClient {
     agent: Agent,
     /// Without a slash at the end.
     base: String,
-    /// Shown when submitting.
+    /// Shown when submitting and when asking for statements.
     token: Option<String>,
+    /// Where statements are submitted to.
+    project: Option<String>,
 }
 
 /// Why the service did not do what it was asked.
@@ -59,6 +61,9 @@ pub enum ClientError {
     /// The certificates are not PEM.
     #[error("the CA file holds no PEM certificate")]
     Ca,
+    /// Certificate or key of the client are not PEM, or the key is encrypted.
+    #[error("the client's certificate and its unencrypted private key are not PEM")]
+    Certificate,
     /// No answer came, or it broke off: no such host, nobody listens, not trusted, too slow.
     #[error("cannot reach {url}: {source}")]
     Unreachable {
@@ -112,6 +117,18 @@ impl ServiceClient {
     /// # Errors
     /// [`ClientError::Url`], [`ClientError::Ca`].
     pub fn new(url: &str, ca_pem: Option<&[u8]>) -> Result<Self, ClientError> {
+        Self::with_certificate(url, ca_pem, None)
+    }
+
+    /// The same, showing a certificate (PEM chain, and its private key) to a service that asks for one.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`], [`ClientError::Ca`], [`ClientError::Certificate`].
+    pub fn with_certificate(
+        url: &str,
+        ca_pem: Option<&[u8]>,
+        certificate: Option<(&[u8], &[u8])>,
+    ) -> Result<Self, ClientError> {
         let base = base(url, ca_pem.is_some())
             .map_err(|problem| ClientError::Url { url: url.to_owned(), problem })?;
         let mut config = Agent::config_builder()
@@ -122,17 +139,24 @@ impl ServiceClient {
             .timeout_global(Some(TOTAL_TIMEOUT))
             .max_idle_age(MAX_IDLE)
             .user_agent(concat!("sealwright/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls_config(ca_pem)?);
+            .tls_config(tls_config(ca_pem, certificate)?);
         if base.is_loopback {
             config = config.proxy(None);
         }
-        Ok(Self { agent: config.build().new_agent(), base: base.url, token: None })
+        let agent = config.build().new_agent();
+        Ok(Self { agent, base: base.url, token: None, project: None })
     }
 
-    /// The same, submitting as the writer with this token.
+    /// The same, as the writer or reader with this token.
     #[must_use]
     pub fn with_token(self, token: String) -> Self {
         Self { token: Some(token), ..self }
+    }
+
+    /// The same, submitting to this project.
+    #[must_use]
+    pub fn with_project(self, project: String) -> Self {
+        Self { project: Some(project), ..self }
     }
 
     /// Has `bundle`, signed by `key`, logged; returns it completed by its log entry.
@@ -148,6 +172,9 @@ impl ServiceClient {
         let mut request = self.agent.post(&url).content_type("application/json");
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(project) = &self.project {
+            request = request.query("project", project);
         }
         let answer = self.answer(&url, request.send(body), MAX_ANSWER)?;
         let completed = Bundle::parse(&answer).map_err(malformed)?;
@@ -246,7 +273,11 @@ impl ServiceClient {
         let started = Instant::now();
         loop {
             let time_left = PAGES_TIMEOUT.saturating_sub(started.elapsed()).min(TOTAL_TIMEOUT);
-            let request = self.agent.get(&url).query(name, value).query("from", from.to_string());
+            let mut request =
+                self.agent.get(&url).query(name, value).query("from", from.to_string());
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
             let request = request.config().timeout_global(Some(time_left)).build();
             let answer = self.answer(&url, request.call(), left)?;
             left = left.saturating_sub(answer.len());
@@ -361,15 +392,25 @@ fn base(url: &str, has_ca: bool) -> Result<Base, &'static str> {
     Ok(Base { url: url.trim_end_matches('/').to_owned(), is_loopback })
 }
 
-fn tls_config(ca_pem: Option<&[u8]>) -> Result<TlsConfig, ClientError> {
+fn tls_config(
+    ca_pem: Option<&[u8]>,
+    certificate: Option<(&[u8], &[u8])>,
+) -> Result<TlsConfig, ClientError> {
     let mut roots = Vec::new();
     if let Some(pem) = ca_pem {
         let certificates = tls::certificates(pem).ok_or(ClientError::Ca)?;
         roots.extend(certificates.iter().map(|ca| Certificate::from_der(ca).to_owned()));
     }
+    let shown = certificate.map(|(chain, key)| {
+        let chain = tls::certificates(chain).ok_or(ClientError::Certificate)?;
+        let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+        let key = PrivateKey::from_pem(key).map_err(|_| ClientError::Certificate)?;
+        Ok(ClientCert::new_with_certs(&chain, key))
+    });
     Ok(TlsConfig::builder()
         .unversioned_rustls_crypto_provider(tls::provider())
         .root_certs(RootCerts::from(roots))
+        .client_cert(shown.transpose()?)
         .build())
 }
 

@@ -6,6 +6,7 @@
 //! or can mend, goes to the log instead.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -56,8 +57,30 @@ pub(crate) enum ApiError {
     #[error("Content-Type must be application/timestamp-query or application/json")]
     TimestampContentType,
     /// Nobody who may submit statements.
-    #[error("submitting needs the token of a writer: Authorization: Bearer")]
+    #[error("submitting needs a token or certificate of a writer: Authorization: Bearer")]
     NoWriter,
+    /// A writer, but not of that project. Whether there is such a project is not said.
+    #[error("this writer may not submit to that project")]
+    Project,
+    /// The statement is in the log under another project.
+    #[error("this statement was submitted to another project before, and belongs there")]
+    OtherProject,
+    /// Too many requests.
+    #[error("too many requests; the next one in {retry_after_s} seconds")]
+    RateLimited {
+        /// When the next one is taken.
+        retry_after_s: u64,
+    },
+    /// No more entries today.
+    #[error("this {of} has had its {limit} entries of today")]
+    Quota {
+        /// `writer` or `project`.
+        of: &'static str,
+        /// Entries a day.
+        limit: u64,
+        /// When the day is over.
+        retry_after_s: u64,
+    },
     /// No ID token.
     #[error(
         "there is no ID token: neither credentials.oidcIdentityToken nor Authorization: Bearer"
@@ -104,6 +127,12 @@ pub(crate) enum ApiError {
     /// The body did not arrive completely.
     #[error("the body ended before it was complete")]
     BodyIncomplete,
+    /// The body comes too slowly.
+    #[error("the body does not come fast enough")]
+    BodySlow,
+    /// The body is compressed, or encoded in another way.
+    #[error("bodies are taken as they are: no Content-Encoding")]
+    ContentEncoding,
     /// No such route, or nothing there.
     #[error("not found")]
     NotFound,
@@ -130,11 +159,22 @@ pub(crate) enum ApiError {
     },
 }
 
+impl ApiError {
+    /// After so long, one more request is taken.
+    pub(crate) fn rate_limited(wait: Duration) -> Self {
+        Self::RateLimited { retry_after_s: wait.as_secs().saturating_add(1) }
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
     }
 }
+
+/// Why a request was refused, among the extensions of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reason(pub(crate) &'static str);
 
 /// gRPC status codes (`google.rpc.Code`).
 #[derive(Clone, Copy)]
@@ -142,6 +182,8 @@ enum Code {
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     OutOfRange = 11,
     Unimplemented = 12,
@@ -156,8 +198,8 @@ struct Row(StatusCode, Code, &'static str, Option<&'static str>);
 impl ApiError {
     fn row(&self) -> Row {
         use Code::{
-            DeadlineExceeded, Internal, InvalidArgument, NotFound, ResourceExhausted,
-            Unauthenticated, Unavailable, Unimplemented,
+            AlreadyExists, DeadlineExceeded, Internal, InvalidArgument, NotFound, PermissionDenied,
+            ResourceExhausted, Unauthenticated, Unavailable, Unimplemented,
         };
         use StatusCode as Http;
         match self {
@@ -190,6 +232,16 @@ impl ApiError {
                 Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_TYPE", None)
             }
             Self::NoWriter => Row(Http::UNAUTHORIZED, Unauthenticated, "WRITER", None),
+            Self::Project => Row(Http::FORBIDDEN, PermissionDenied, "PROJECT", None),
+            Self::OtherProject => Row(Http::CONFLICT, AlreadyExists, "OTHER_PROJECT", None),
+            Self::RateLimited { .. } => {
+                Row(Http::TOO_MANY_REQUESTS, ResourceExhausted, "RATE_LIMITED", None)
+            }
+            Self::Quota { .. } => Row(Http::TOO_MANY_REQUESTS, ResourceExhausted, "QUOTA", None),
+            Self::BodySlow => Row(Http::REQUEST_TIMEOUT, DeadlineExceeded, "BODY_SLOW", None),
+            Self::ContentEncoding => {
+                Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_ENCODING", None)
+            }
             Self::NoToken => Row(Http::UNAUTHORIZED, Unauthenticated, "NO_TOKEN", None),
             Self::Identity(IdentityError::Keys { .. }) => Row(
                 Http::SERVICE_UNAVAILABLE,
@@ -285,8 +337,15 @@ impl IntoResponse for ApiError {
             }],
         }));
         let mut response = (status, body).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response.extensions_mut().insert(Reason(reason));
+        let retry_after = match self {
+            Self::RateLimited { retry_after_s } | Self::Quota { retry_after_s, .. } => {
+                Some(retry_after_s)
+            }
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

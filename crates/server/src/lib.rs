@@ -19,6 +19,7 @@ mod error;
 pub mod evidence;
 pub mod http;
 pub mod monitor;
+mod reload;
 pub mod service;
 mod state;
 mod text;

@@ -1,29 +1,37 @@
 //! What the handlers of the attestation service share, and the one place where the clock is read.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use axum::http::HeaderMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::http::{Extensions, HeaderMap};
+use tokio::sync::Semaphore;
 
 use sealwright_attest::Timestamp;
-use sealwright_store::Store;
+use sealwright_manifest::Sha256;
+use sealwright_store::{Appended, NewEntry, Store};
 
 use crate::error::ApiError;
+use crate::http::Peer;
+use crate::reload::{Live, Refusable};
 use crate::service::StartError;
+use crate::service::access::{Access, Credentials, Grants, Project, Projects};
+use crate::service::audit::Audit;
 use crate::service::authorities::Authorities;
+use crate::service::body::{BodyBudget, Room};
+use crate::service::client_address::{ForwardedHeader, Network, client_address};
+use crate::service::health::Vitals;
 use crate::service::issuers::Issuers;
-use crate::service::live::Live;
+use crate::service::keeper::LiveStanding;
+use crate::service::limits::Limiter;
+use crate::service::metrics::Metrics;
 use crate::service::sequencer::Sequencer;
 use crate::service::witnesses::Cosignatures;
-use crate::service::writers::Writers;
 
 /// The largest body of a request in bytes.
 pub(crate) const MAX_BODY: usize = 16 << 20;
-
-/// Bodies of all requests together, in pieces of [`PIECE`] bytes.
-const BODY_BUDGET: usize = (256 << 20) / PIECE;
-const PIECE: usize = 64 << 10;
 
 /// Requests that wait for other machines at one time.
 const WAITING_PLACES: usize = 16;
@@ -40,42 +48,98 @@ pub(crate) struct State {
     /// The only way to append.
     pub(crate) sequencer: Sequencer,
     /// The trusted root and the authorities, which change while the service runs.
-    pub(crate) live: Arc<Live>,
+    pub(crate) standing: Arc<LiveStanding>,
     /// The log's key id in log entries.
     pub(crate) log_id: [u8; 32],
-    /// Whose tokens the certificate authority takes.
-    issuers: Option<Issuers>,
     /// What witnesses signed.
     pub(crate) cosignatures: Arc<Cosignatures>,
-    /// Who may submit statements; everybody, if nobody is named.
-    writers: Option<Writers>,
-    /// Memory for bodies, taken before a body is read.
-    body_budget: Arc<Semaphore>,
+    /// Who may come in, and how often.
+    doors: Doors,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) vitals: Vitals,
+    /// For whoever does something that belongs into the log.
+    pub(crate) audit: Arc<Audit>,
+    /// Memory for bodies, taken as they come.
+    body_budget: BodyBudget,
     /// One place per processor for what takes long to compute.
     compute_places: Arc<Semaphore>,
     /// Places for what waits for other machines, so that a slow one holds up nobody but its own.
     waiting_places: Arc<Semaphore>,
 }
 
+/// What stands between clients and the service, as files say that are read again when they change.
+pub(crate) struct Doors {
+    /// Whose tokens the certificate authority takes.
+    pub(crate) issuers: Option<Arc<Live<Issuers, StartError>>>,
+    /// Who may submit statements and read them; everybody, if there is no such file.
+    pub(crate) access: Option<Arc<Live<Access, StartError>>>,
+    pub(crate) limiter: Limiter,
+    /// Proxies that are believed about for whom they ask.
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) forwarded_header: ForwardedHeader,
+}
+
+/// What those see who run the service.
+pub(crate) struct Watch {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) vitals: Vitals,
+    pub(crate) audit: Arc<Audit>,
+}
+
+/// How access is asked who somebody is.
+type Ask = fn(&Access, &Credentials, u64, bool) -> Result<Option<Grants>, ApiError>;
+
+impl Doors {
+    /// Digests of those files.
+    pub(crate) fn digests(&self) -> [(&'static str, Option<Sha256>); 3] {
+        [
+            ("issuers", self.issuers.as_ref().map(|live| live.digest())),
+            ("writers", self.access.as_ref().map(|live| live.digest())),
+            ("limits", self.limiter.file().map(|live| live.digest())),
+        ]
+    }
+
+    /// The files that it was read from.
+    pub(crate) fn files(&self) -> Vec<Arc<dyn Refusable>> {
+        let issuers = self.issuers.clone().map(|live| live as Arc<dyn Refusable>);
+        let access = self.access.clone().map(|live| live as Arc<dyn Refusable>);
+        let limits = self.limiter.file().map(|live| live as Arc<dyn Refusable>);
+        issuers.into_iter().chain(access).chain(limits).collect()
+    }
+}
+
+/// The address of the client, among the extensions of every request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(pub(crate) IpAddr);
+
+impl Client {
+    pub(crate) fn of(extensions: &Extensions) -> IpAddr {
+        extensions.get::<Self>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0)
+    }
+}
+
 impl State {
     pub(crate) fn new(
         store: Arc<Mutex<Store>>,
         sequencer: Sequencer,
-        live: Arc<Live>,
+        standing: Arc<LiveStanding>,
         log_id: [u8; 32],
-        issuers: Option<Issuers>,
-        writers: Option<Writers>,
+        doors: Doors,
+        watch: Watch,
     ) -> Self {
+        let Watch { metrics, vitals, audit } = watch;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store,
             sequencer,
-            live,
+            standing,
             log_id,
-            issuers,
             cosignatures: Arc::default(),
-            writers,
-            body_budget: Arc::new(Semaphore::new(BODY_BUDGET)),
+            doors,
+            metrics,
+            vitals,
+            audit,
+            body_budget: BodyBudget::new(),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
@@ -83,24 +147,84 @@ impl State {
 
     /// The authorities.
     pub(crate) fn authorities(&self) -> Result<Arc<Authorities>, ApiError> {
-        self.live.authorities().ok_or(ApiError::NoAuthorities)
+        self.standing.get().authorities.clone().ok_or(ApiError::NoAuthorities)
     }
 
     /// Whose tokens the certificate authority takes.
-    pub(crate) fn issuers(&self) -> Result<&Issuers, ApiError> {
+    pub(crate) fn issuers(&self) -> Result<Arc<Issuers>, ApiError> {
         self.authorities()?;
-        self.issuers.as_ref().ok_or(ApiError::NoIssuers)
+        self.doors.issuers.as_ref().map(|issuers| issuers.get()).ok_or(ApiError::NoIssuers)
     }
 
-    /// Whether whoever sends this may submit statements; the name, if names are asked for.
-    pub(crate) fn writer(&self, headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-        self.writers.as_ref().map(|writers| writers.authorise(headers)).transpose()
+    /// The name of whoever sends this, who may submit statements to that project; none if nobody is
+    /// asked for a name.
+    pub(crate) async fn writer(
+        &self,
+        shown: Credentials,
+        project: &Project,
+    ) -> Result<Option<Arc<str>>, ApiError> {
+        let Some(access) = &self.doors.access else { return Ok(None) };
+        let grants = self.grants(access.get(), shown, Access::writer).await?;
+        if grants.is_empty() {
+            return Err(ApiError::NoWriter);
+        }
+        grants.name_for(project).map(Some).ok_or(ApiError::Project)
     }
 
-    /// Reserves memory for a body of `len` bytes; refuses when too much is under way.
-    pub(crate) fn room_for(&self, len: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        let pieces = u32::try_from(len.div_ceil(PIECE)).map_err(|_| ApiError::Busy)?;
-        Arc::clone(&self.body_budget).try_acquire_many_owned(pieces).map_err(|_| ApiError::Busy)
+    /// The projects whose statements are given to whoever sends this.
+    pub(crate) async fn readable(&self, shown: Credentials) -> Result<Projects, ApiError> {
+        let Some(access) = &self.doors.access else { return Ok(Projects::all()) };
+        Ok(self.grants(access.get(), shown, Access::reader).await?.projects())
+    }
+
+    /// Waits for an issuer's keys only if they are not at hand.
+    async fn grants(
+        &self,
+        access: Arc<Access>,
+        shown: Credentials,
+        ask: Ask,
+    ) -> Result<Grants, ApiError> {
+        let asking = |may_fetch| {
+            let (access, shown) = (Arc::clone(&access), shown.clone());
+            move || ask(&access, &shown, now(), may_fetch)
+        };
+        if let Some(grants) = self.compute(asking(false)).await? {
+            return Ok(grants);
+        }
+        let grants = self.wait(asking(true)).await?;
+        grants.ok_or(ApiError::Internal { what: "keys were fetched, and are not there" })
+    }
+
+    /// Appends an entry; returns when it is durable and published.
+    pub(crate) async fn append(&self, entry: NewEntry) -> Result<Appended, ApiError> {
+        let started = Instant::now();
+        let appended = self.sequencer.append(entry).await?;
+        self.metrics.appended(started.elapsed());
+        Ok(appended)
+    }
+
+    /// Counts what is asked for.
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.doors.limiter
+    }
+
+    /// The address of whoever sends this.
+    pub(crate) fn client_of(&self, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
+        let peer = extensions.get::<Peer>();
+        let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+        let Doors { trusted_proxies, forwarded_header, .. } = &self.doors;
+        client_address(peer, headers, trusted_proxies, *forwarded_header)
+    }
+
+    /// The body of a request, of at most `limit` bytes, and the memory that it takes; refuses when too
+    /// much is under way.
+    pub(crate) async fn receive(
+        &self,
+        request: Request,
+        limit: usize,
+    ) -> Result<(Bytes, Room), ApiError> {
+        let client = Client::of(request.extensions());
+        self.body_budget.receive(client, request.into_body(), limit).await
     }
 
     /// Runs `work`, which is mostly computing, away from the async threads.
@@ -153,7 +277,8 @@ pub(crate) fn lock(store: &Mutex<Store>) -> Result<MutexGuard<'_, Store>, ApiErr
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
         Err(error) if error.is_cancelled() => Err(ApiError::Stopping),
         Err(_) => Err(ApiError::Internal { what: "a blocking task panicked" }),

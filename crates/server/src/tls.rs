@@ -2,6 +2,8 @@
 //!
 //! The crypto provider is passed explicitly. A process-wide default is the binary's to install.
 
+mod live;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,11 +14,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::VerifierBuilderError;
 use time::{Duration, OffsetDateTime};
+
+pub use live::ServerTls;
 
 /// File name of the CA certificate that [`create`] writes.
 pub const CA_FILE: &str = "ca.pem";
@@ -58,6 +62,9 @@ pub enum TlsError {
     /// The two do not belong together, or are of a kind that TLS cannot use.
     #[error("certificate and key cannot be used together")]
     Unusable(#[source] rustls::Error),
+    /// The authorities for clients' certificates cannot be used.
+    #[error("the authorities for clients' certificates cannot be used")]
+    ClientCa(#[source] VerifierBuilderError),
     /// A certificate cannot be made: no usable name, or no randomness.
     #[error("cannot make a certificate")]
     Create(#[source] rcgen::Error),
@@ -74,23 +81,13 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// A server configuration from PEM files: the certificate chain, leaf first, and its private key.
+/// How a server speaks TLS, from PEM files: the certificate chain, leaf first, and its private key.
+/// Whoever serves with it ([`crate::http::serve`]) reads them again when they change.
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(&read(certificate)?)
-        .ok_or_else(|| TlsError::NoCertificate { path: certificate.to_owned() })?;
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|_| TlsError::NoKey { path: key.to_owned() })?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(TlsError::Unusable)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerTls>, TlsError> {
+    ServerTls::load(certificate, key, None)
 }
 
 /// All certificates in PEM text; `None` if there is none, or one is malformed.
@@ -177,10 +174,6 @@ fn write_new(path: &Path, pem: &str, mode: u32) -> io::Result<()> {
     written
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -214,12 +207,38 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_does_not_fit_does_not_come_into_force() {
+        use crate::reload::Reload as _;
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for dir in [&dir, &other] {
+            create(dir.path(), &names(&["localhost"]), NOW).unwrap();
+        }
+        let path = |name: &str| dir.path().join(name);
+        let tls = load(&path(CERTIFICATE_FILE), &path(KEY_FILE)).unwrap();
+        let first = tls.config();
+        assert_eq!(tls.not_after(), NOW - 86_400 + 3650 * 86_400);
+        let replace = |name: &str| fs::copy(other.path().join(name), path(name)).unwrap();
+        replace(CERTIFICATE_FILE);
+        let before = |_: &str, _: &sealwright_manifest::Sha256| Ok(());
+        tls.reload(&before);
+        assert!(tls.is_refused());
+        assert!(Arc::ptr_eq(&tls.config(), &first));
+        replace(KEY_FILE);
+        tls.reload(&before);
+        assert!(!tls.is_refused());
+        assert!(!Arc::ptr_eq(&tls.config(), &first));
+        fs::remove_file(path(KEY_FILE)).unwrap();
+        tls.reload(&before);
+        assert!(tls.is_refused());
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         create(dir.path(), &names(&["localhost"]), NOW).unwrap();
         fs::write(path("empty"), "").unwrap();
-        let load = |certificate, key| load(&path(certificate), &path(key)).unwrap_err();
+        let load = |certificate, key| load(&path(certificate), &path(key)).err().unwrap();
         assert!(matches!(load("none", KEY_FILE), TlsError::File { .. }));
         assert!(matches!(load("empty", KEY_FILE), TlsError::NoCertificate { .. }));
         assert!(matches!(load(CERTIFICATE_FILE, "empty"), TlsError::NoKey { .. }));

@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::objects::{Objects, Published, Version};
 
 const LOCK: &str = "lock";
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 const TEMPORARY: &str = "tmp/next";
 
 /// A store's directory, held exclusively.

@@ -40,6 +40,7 @@
 //! A database that is behind its own published checkpoint was restored from an old copy; going on
 //! would sign a second history. [`Store::open`] refuses it.
 
+mod backup;
 mod check;
 mod database;
 mod error;
@@ -53,6 +54,7 @@ mod sqlite;
 mod statements;
 mod store;
 
+pub use backup::{Snapshot, snapshot};
 pub use check::{CheckReport, Problem};
 pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]

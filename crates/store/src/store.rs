@@ -17,7 +17,7 @@ use crate::objects::{Objects, Version};
 use crate::sqlite::Sqlite;
 use crate::statements::StatementRecord;
 
-const DATABASE: &str = "log.db";
+pub(crate) const DATABASE: &str = "log.db";
 
 /// Names the place where the log went on, if it did.
 pub(crate) const MOVED: &str = "moved-to";

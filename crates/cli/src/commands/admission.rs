@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use sealwright_server::admission::{self, Admission, Config, ConfigError};
-use sealwright_server::tls::{self, TlsError};
+use sealwright_server::tls::{self, ServerTls, TlsError};
 
 use crate::clock;
 use crate::daemon::{self, DaemonArgs};
@@ -121,7 +120,7 @@ fn load(args: &Args) -> Result<Admission, CliError> {
 }
 
 /// The given certificate, or the one in `--tls-dir`, which is made if it is not there.
-fn tls_config(args: &Args) -> Result<Arc<ServerConfig>, CliError> {
+fn tls_config(args: &Args) -> Result<Arc<ServerTls>, CliError> {
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         return tls::load(certificate, key).map_err(|error| {
             CliError::input(format!("TLS: {}", CliError::chain(&error))).hint(

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum RolesCommand {
-    Sign(SignArgs),
+    Sign(Box<SignArgs>),
     Show(ShowArgs),
 }
 

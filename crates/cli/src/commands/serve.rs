@@ -4,14 +4,18 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_server::service::{self, Config, Initialised, StartError, TlsFiles};
+use sealwright_server::service::{
+    self, Config, ForwardedHeader, Initialised, Network, StartError, TlsFiles,
+};
 
 use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+mod backup;
 mod check;
 mod renew;
+mod restore;
 mod trust;
 mod tuf;
 
@@ -40,6 +44,10 @@ enum Command {
     Tuf(tuf::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
+    /// Back up an instance, also while it runs.
+    Backup(backup::Args),
+    /// Restore a backup, after it was checked from end to end.
+    Restore(restore::Args),
 }
 
 /// Where an instance is kept, and what it is called.
@@ -65,7 +73,7 @@ struct InstanceArgs {
     /// PEM certificate chain, for https.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// PEM private key of the certificate.
+    /// PEM private key of the certificate. Both files are read again when they change.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 }
@@ -74,15 +82,30 @@ struct InstanceArgs {
 struct ServeArgs {
     #[command(flatten)]
     instance: InstanceArgs,
+    /// PEM certificates of the authorities for certificates that clients may show.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// TOML file with the issuers of ID tokens for whom certificates are issued.
     #[arg(long, value_name = "FILE")]
     issuers: Option<PathBuf>,
     /// TOML file with the witnesses that are asked to cosign, and how many make a quorum.
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
-    /// TOML file with the writers who may submit statements; everybody may otherwise.
+    /// TOML file with the writers who may submit statements, and the readers; everybody otherwise.
     #[arg(long, value_name = "FILE")]
     writers: Option<PathBuf>,
+    /// TOML file with limits: requests a second, entries a day.
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
+    /// Network of proxies that say for whom they ask; may be given several times.
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<Network>,
+    /// Header in which they say so: x-forwarded-for or forwarded.
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
+    forwarded_header: ForwardedHeader,
+    /// Address for /metrics (Prometheus), /healthz and /readyz, in plain HTTP; none otherwise.
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -101,6 +124,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Some(Command::Renew(args)) => renew::run(args, ui),
         Some(Command::Tuf(args)) => tuf::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
+        Some(Command::Backup(args)) => backup::run(args, ui),
+        Some(Command::Restore(args)) => restore::run(args, ui),
     }
 }
 
@@ -154,7 +179,7 @@ impl InstanceArgs {
         Config {
             listen: self.listen,
             origin: self.origin.clone(),
-            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: None }),
             ..Config::new(&self.data)
         }
     }
@@ -163,14 +188,21 @@ impl InstanceArgs {
 fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     args.daemon.start(ui)?;
     let instance = &args.instance;
-    let config = Config {
+    let mut config = Config {
         insecure_plain_http: args.insecure_plain_http,
         issuers: args.issuers.clone(),
         witnesses: args.witnesses.clone(),
         writers: args.writers.clone(),
+        limits: args.limits.clone(),
+        trusted_proxies: args.trusted_proxies.clone(),
+        forwarded_header: args.forwarded_header,
+        metrics: args.metrics,
         init: args.init,
         ..instance.config()
     };
+    if let Some(tls) = &mut config.tls {
+        tls.client_ca.clone_from(&args.tls_client_ca);
+    }
     if !args.init && !service::has_keys(&instance.data) && !instance.data.is_file() {
         return Err(StartError::NotInitialised { dir: instance.data.clone() }.into());
     }
@@ -186,6 +218,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         "origin": instance.origin,
         "data": output::path(&instance.data),
         "trusted_root": output::path(&running.trusted_root_path()),
+        "metrics": running.metrics_addr().map(|address| format!("http://{address}/metrics")),
     });
     let rows = [
         ("service", running.url()),
@@ -218,6 +251,7 @@ impl From<StartError> for CliError {
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }
             | StartError::Writers { .. }
+            | StartError::Limits { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),
         }

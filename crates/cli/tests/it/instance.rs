@@ -328,8 +328,8 @@ fn strangers_submit_nothing_where_writers_are_known() {
     home.write("writers.toml", format!("[[writer]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\n"));
     let service = Server::start(&home, "serve --init --data data --writers writers.toml");
     let sign = format!("sign model --key keys/trainer.key --service {}", service.url());
-    home.run(&sign).failed(2, "submitting needs the token of a writer");
-    home.run(&format!("{sign} --service-token-file other")).failed(2, "needs the token");
+    home.run(&sign).failed(2, "submitting needs a token or certificate of a writer");
+    home.run(&format!("{sign} --service-token-file other")).failed(2, "needs a token");
     assert!(!home.path("model.sig").exists());
     home.must(&format!("{sign} --service-token-file token"));
     let digest = home.json("digest model")["model_digest"].as_str().unwrap().to_owned();
@@ -340,6 +340,35 @@ fn strangers_submit_nothing_where_writers_are_known() {
     home.run("serve --data data --writers missing.toml").failed(3, "missing.toml");
     home.write("writers.toml", "[[writer]]");
     home.run("serve --data data --writers writers.toml").failed(2, "missing field");
+}
+
+/// Submitting names the project; so does the environment.
+#[test]
+fn statements_are_submitted_to_projects() {
+    let home = Home::with_keys();
+    home.model("model");
+    let token = "0123456789abcdef0123456789abcdef";
+    home.write("token", token);
+    let hash = sealwright_manifest::Sha256::of(token.as_bytes());
+    let entry = |kind: &str| {
+        format!("[[{kind}]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\nprojects = [\"credit\"]\n")
+    };
+    home.write("writers.toml", entry("writer") + &entry("reader"));
+    let service = Server::start(&home, "serve --init --data data --writers writers.toml");
+    let sign = format!(
+        "sign model --key keys/trainer.key --service {} --service-token-file token",
+        service.url()
+    );
+    home.run(&sign).failed(2, "may not submit to that project");
+    home.run(&format!("{sign} --service-project Credit")).failed(2, "not the name of a project");
+    home.must(&format!("{sign} --service-project credit"));
+    let digest = home.json("digest model")["model_digest"].as_str().unwrap().to_owned();
+    let reader = service.client().with_token(token.to_owned());
+    assert_eq!(reader.statements_about(&digest).unwrap().len(), 1);
+    assert_eq!(service.client().statements_about(&digest).unwrap().len(), 0);
+    // Two halves of one thing.
+    home.run(&format!("{sign} --service-cert token")).failed(2, "--service-key");
+    service.stop();
 }
 
 /// A start that was killed while it made the authorities leaves nothing that stands in the way.

@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admission;
+mod backup;
 mod bad_files;
 mod bad_log;
 mod bad_models;

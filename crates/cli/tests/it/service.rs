@@ -1,11 +1,12 @@
 //! `sealwright serve` as a process: what stops it, and what it survives.
 
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use rustix::process::Signal;
 use sealwright_attest::{Curve, KeyFile, Signer as _, TrustedRoot, check_signature};
+use sealwright_manifest::Sha256;
 use sealwright_server::client::ClientError;
 use sealwright_store::Store;
 use sealwright_tlog::LogKey;
@@ -66,6 +67,88 @@ fn sigterm_ends_it_in_the_middle_of_a_burst_and_nothing_is_lost() {
     let service = Server::serve(&home, "data");
     let size = check_log(&service).size;
     assert!(size >= acknowledged as u64, "{size} of {acknowledged}");
+}
+
+#[test]
+fn under_load_whoever_was_answered_is_in_the_log_when_it_stops() {
+    let home = Home::new();
+    let service = Server::serve(&home, "data");
+    let key = KeyFile::generate(Curve::P256).unwrap();
+    let enough = AtomicUsize::new(0);
+    let acknowledged: Vec<usize> = std::thread::scope(|scope| {
+        let submitters: Vec<_> = (0..8)
+            .map(|thread| {
+                let (client, key, enough) = (service.client(), &key, &enough);
+                scope.spawn(move || {
+                    let mut done = Vec::new();
+                    for number in (thread * 100_000).. {
+                        match client.submit(&note(key, number), key.public_key()) {
+                            Ok(_) => done.push(number),
+                            // Told so, or not even let in.
+                            Err(ClientError::Refused { status, .. }) => {
+                                assert_eq!(status, 503);
+                                break;
+                            }
+                            Err(ClientError::Unreachable { .. }) => break,
+                            Err(other) => panic!("{other:?}"),
+                        }
+                        enough.fetch_add(1, Ordering::AcqRel);
+                    }
+                    done
+                })
+            })
+            .collect();
+        while enough.load(Ordering::Acquire) < 100 {
+            std::thread::yield_now();
+        }
+        service.stop();
+        submitters.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(acknowledged.len() >= 100);
+    let service = Server::serve(&home, "data");
+    let size = check_log(&service).size;
+    assert!(size >= acknowledged.len() as u64, "{size} of {}", acknowledged.len());
+    let client = service.client();
+    for number in acknowledged {
+        assert_eq!(client.statements_about(&subject(number)).unwrap().len(), 1, "{number}");
+    }
+}
+
+#[test]
+fn log_lines_are_for_people_or_for_programs() {
+    let home = Home::new();
+    let token = "x".repeat(40);
+    let hash = Sha256::of(token.as_bytes());
+    home.write("writers.toml", format!("[[writer]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\n"));
+    let mut words = vec!["serve", "--init", "--data", "data", "--listen", "127.0.0.1:0"];
+    words.extend(["--writers", "writers.toml", "--log-format", "json"]);
+    let log = std::fs::File::create(home.path("log")).unwrap();
+    let mut child = home
+        .command(words)
+        .stdout(Stdio::piped())
+        .stderr(log.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let url = loop {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+        assert!(!line.is_empty(), "{:?}", std::fs::read_to_string(home.path("log")));
+        if let Some((_, url)) = line.split_once("http://") {
+            break format!("http://{}", url.trim());
+        }
+    };
+    let client = sealwright_server::client::ServiceClient::new(&url, None).unwrap();
+    let key = KeyFile::generate(Curve::P256).unwrap();
+    client.with_token(token).submit(&note(&key, 1), key.public_key()).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = String::from_utf8(home.read("log")).unwrap();
+    let line = said.lines().find(|line| line.contains("a statement is submitted")).unwrap();
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(value["fields"]["writer"], "ci");
+    assert_eq!(value["span"]["route"], "/api/v1/bundles");
+    assert_eq!(value["span"]["trace"].as_str().unwrap().len(), 32);
 }
 
 #[test]

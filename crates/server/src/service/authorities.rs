@@ -282,6 +282,20 @@ fn read(path: &Path) -> Result<String, StartError> {
 }
 
 impl Authorities {
+    /// The last second of each, with its whole chain, in Unix seconds.
+    pub(super) fn ends(&self) -> [(&'static str, u64); 2] {
+        let last = |chain: &mut dyn Iterator<Item = &[u8]>| {
+            chain
+                .filter_map(|der| Some(certificate_valid_until(der).ok()?.unix()))
+                .min()
+                .unwrap_or(0)
+        };
+        [
+            ("certificate-authority", last(&mut self.ca.chain())),
+            ("timestamp-authority", last(&mut self.tsa.chain())),
+        ]
+    }
+
     /// The last second at which both have a certificate.
     pub(super) fn until(&self) -> Timestamp {
         self.ca_validity.until.min(self.tsa_validity.until)

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,8 +17,10 @@ use sealwright_manifest::Sha256;
 use sealwright_store::{Filter, LoggedEntry, NewEntry, Payload, StatementRecord, Store};
 use sealwright_tlog::tile::MAX_ENTRY_LEN;
 
+use super::access::{Credentials, Project, Projects};
+use super::body;
 use crate::error::ApiError;
-use crate::state::{MAX_BODY, State, lock};
+use crate::state::{MAX_BODY, State, lock, now};
 
 /// A page of bundles ends after this many bytes of them; one bundle more may fit on it.
 const PAGE_SIZE: usize = 8 << 20;
@@ -38,15 +39,26 @@ pub(super) async fn submit(
     Shared(state): Shared<Arc<State>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    if let Some(writer) = state.writer(request.headers())? {
-        tracing::info!(target: "audit", writer, "a statement is submitted");
-    }
+    let (head, body) = request.into_parts();
+    let project = submitted_to(&head.uri)?;
+    let writer = state.writer(Credentials::of(&head), &project).await?;
+    let request = Request::from_parts(head, body);
     let declared = declared_length(request.headers(), MAX_BODY)?;
-    let room = state.room_for(declared)?;
-    let body = read_body(request, declared).await?;
-    let Submission { bundle, entry } = state.compute(move || Submission::check(&body)).await?;
-    let appended = state.sequencer.append(entry).await?;
-    let logged = state.read(move |store| logged(store, appended.index)).await?;
+    let (body, room) = state.receive(request, declared).await?;
+    let Submission { bundle, mut entry } = state.compute(move || Submission::check(&body)).await?;
+    if let Some(statement) = &mut entry.statement {
+        project.as_str().clone_into(&mut statement.project);
+    }
+    let counted = state.limiter().entry(writer.as_deref(), &project, now())?;
+    if let Some(writer) = writer.as_deref() {
+        let project = project.as_str();
+        tracing::info!(target: "audit", writer, project, "a statement is submitted");
+    }
+    let appended = state.append(entry).await?;
+    if !appended.duplicate {
+        counted.keep();
+    }
+    let logged = state.read(move |store| logged_in(store, appended.index, &project)).await?;
     let completed = complete(bundle, logged, &state.log_id)?.to_json();
     drop(room);
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
@@ -59,8 +71,24 @@ pub(super) async fn submit(
 pub(super) struct FindQuery {
     subject: Option<String>,
     predicate_type: Option<String>,
+    project: Option<String>,
     #[serde(default)]
     from: u64,
+}
+
+/// What `POST /api/v1/bundles` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubmitQuery {
+    #[serde(default)]
+    project: String,
+}
+
+fn submitted_to(uri: &Uri) -> Result<Project, ApiError> {
+    let Query(query) = Query::<SubmitQuery>::try_from_uri(uri)
+        .map_err(|rejection| ApiError::Query { message: rejection.body_text() })?;
+    let message = "that is not the name of a project".to_owned();
+    Project::parse(&query.project).ok_or(ApiError::Query { message })
 }
 
 /// `GET /api/v1/bundles?subject=<SHA-256 hex>` or `?predicateType=<URI>`: the bundles, completed, in
@@ -68,11 +96,13 @@ pub(super) struct FindQuery {
 pub(super) async fn find(
     Shared(state): Shared<Arc<State>>,
     query: Result<Query<FindQuery>, QueryRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let Query(query) =
         query.map_err(|rejection| ApiError::Query { message: rejection.body_text() })?;
+    let readable = state.readable(Credentials::of(&request.into_parts().0)).await?;
     let shared = Arc::clone(&state);
-    let answer = state.compute(move || find_page(&shared, query)).await?;
+    let answer = state.compute(move || find_page(&shared, query, &readable)).await?;
     Ok((JSON, answer).into_response())
 }
 
@@ -87,6 +117,12 @@ struct Submission {
 struct SubmitRequest {
     bundle: Value,
     public_key: String,
+}
+
+/// The entry of a bundle of our own.
+pub(super) fn entry_of(bundle: &Bundle, key: &PublicKey) -> Result<NewEntry, ApiError> {
+    let body = json!({"bundle": bundle.to_value(), "publicKey": key.pem()}).to_string();
+    Ok(Submission::check(body.as_bytes())?.entry)
 }
 
 impl Submission {
@@ -128,22 +164,23 @@ fn with_hint(bundle: Bundle, key: &PublicKey) -> Bundle {
     }
 }
 
-fn find_page(state: &State, query: FindQuery) -> Result<String, ApiError> {
-    let FindQuery { subject, predicate_type, from } = query;
+fn find_page(state: &State, query: FindQuery, readable: &Projects) -> Result<String, ApiError> {
+    let FindQuery { subject, predicate_type, project, from } = query;
     // One more than a page has, to know whether it is the last.
     let limit = PAGE_COUNT + 1;
     let all = Filter::default();
     let (name, value, found) = match (subject, predicate_type) {
         (Some(subject), None) => {
             check_digest(&subject)?;
-            let filter = Filter { subject: Some(subject.clone()), from: Some(from), ..all };
-            let found = lock(&state.store)?.find(&filter, limit)?;
+            let filter =
+                Filter { subject: Some(subject.clone()), from: Some(from), project, ..all };
+            let found = find_readable(state, &filter, readable, limit)?;
             ("subject", subject, found)
         }
         (None, Some(predicate_type)) => {
             let type_ = Some(predicate_type.clone());
-            let filter = Filter { predicate_type: type_, from: Some(from), ..all };
-            let found = lock(&state.store)?.find(&filter, limit)?;
+            let filter = Filter { predicate_type: type_, from: Some(from), project, ..all };
+            let found = find_readable(state, &filter, readable, limit)?;
             ("predicateType", predicate_type, found)
         }
         _ => {
@@ -186,6 +223,43 @@ fn stored(store: &Store, index: u64) -> Result<Option<Vec<u8>>, ApiError> {
         Payload::Kept { bundle, .. } => Ok(Some(bundle)),
         Payload::Erased { .. } => Ok(None),
     }
+}
+
+/// An entry that was submitted to that project. A statement is in the project that it was submitted to
+/// first, and whoever submits it to another is told so rather than made to believe that it is there.
+fn logged_in(store: &Store, index: u64, project: &Project) -> Result<LoggedEntry, ApiError> {
+    match store.statement(index)? {
+        Some(statement) if statement.project != project.as_str() => Err(ApiError::OtherProject),
+        _ => logged(store, index),
+    }
+}
+
+/// Indexes of statements in projects that may be read. One project that may not be read looks as one
+/// that is not there.
+fn find_readable(
+    state: &State,
+    filter: &Filter,
+    readable: &Projects,
+    limit: u32,
+) -> Result<Vec<u64>, ApiError> {
+    let store = lock(&state.store)?;
+    if let Some(project) = &filter.project {
+        return match readable.contains(project) {
+            true => Ok(store.find(filter, limit)?),
+            false => Ok(Vec::new()),
+        };
+    }
+    if readable.is_all() {
+        return Ok(store.find(filter, limit)?);
+    }
+    let mut found = Vec::new();
+    for project in readable.names() {
+        let filter = Filter { project: Some(project.to_owned()), ..filter.clone() };
+        found.extend(store.find(&filter, limit)?);
+    }
+    found.sort_unstable();
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
 }
 
 pub(super) fn logged(store: &Store, index: u64) -> Result<LoggedEntry, ApiError> {
@@ -235,19 +309,7 @@ pub(super) fn declared_length(headers: &HeaderMap, limit: usize) -> Result<usize
     if !is_of_type(headers, "application/json") {
         return Err(ApiError::ContentType);
     }
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(limit) };
-    let length = length.to_str().ok().and_then(|text| text.parse().ok());
-    length.filter(|length| *length <= limit).ok_or(ApiError::TooLarge { limit })
-}
-
-/// The body, of at most `limit` bytes: as many as there is room for, also if it comes in chunks.
-pub(super) async fn read_body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let body = axum::body::to_bytes(request.into_body(), limit).await;
-    body.map_err(|error| {
-        let is_too_large = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if is_too_large { ApiError::TooLarge { limit } } else { ApiError::BodyIncomplete }
-    })
+    body::declared_length(headers, limit)
 }
 
 /// Whether the body is declared as of this media type, whatever its parameters.

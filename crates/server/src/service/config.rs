@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::client_address::{ForwardedHeader, Network};
 use super::tuf::RootKeys;
 
 /// How the attestation service runs. Every field but the directory has a default that lets one try
@@ -49,9 +50,28 @@ pub struct Config {
     #[serde(default)]
     pub witnesses: Option<PathBuf>,
 
-    /// TOML file with the writers who may submit statements. Without it, everybody may.
+    /// TOML file with the writers who may submit statements, and the readers to whom they are given.
+    /// Without it, everybody may submit; without readers in it, everybody may read.
     #[serde(default)]
     pub writers: Option<PathBuf>,
+
+    /// TOML file with limits: requests a second by client address and by writer, entries a day by
+    /// writer and by project.
+    #[serde(default)]
+    pub limits: Option<PathBuf>,
+
+    /// Proxies that are believed about for whom they ask.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
+
+    /// The header in which they say so.
+    #[serde(default)]
+    pub forwarded_header: ForwardedHeader,
+
+    /// Address and port for those who watch the service: `/metrics`, `/healthz` and `/readyz`, in plain
+    /// HTTP. Without it there are no metrics.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
 
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
@@ -69,6 +89,10 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM private key, not encrypted.
     pub key: PathBuf,
+    /// PEM certificates of the authorities for certificates that clients may show. Without it none is
+    /// asked for.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Config {
@@ -84,6 +108,10 @@ impl Config {
             issuers: None,
             witnesses: None,
             writers: None,
+            limits: None,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            metrics: None,
             insecure_plain_http: false,
         }
     }

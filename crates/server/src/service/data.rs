@@ -4,6 +4,7 @@
 //! <data_dir>/log-key.pem         Ed25519 private key of the log, PKCS#8, mode 0600
 //! <data_dir>/trusted_root.json   what verifiers need; public
 //! <data_dir>/url                 where the service was last to be reached
+//! <data_dir>/audit-key.pem, configuration.json   see [`super::audit`]
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
 //! <data_dir>/tuf/                the TUF repository, if it has one
 //! <data_dir>/…                   the store's files
@@ -42,7 +43,6 @@ pub(super) struct Data {
     pub(super) trusted_root_json: String,
     /// Whether this start made the log's key.
     pub(super) log_key_created: bool,
-    pub(super) authorities: Option<Authorities>,
 }
 
 /// Opens the data directory at `now` (seconds since 1970); makes what is not there yet.
@@ -54,7 +54,16 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     let authorities = authorities::open(dir)?;
     let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref(), now)?;
     let log_id = key.verifier().log_id();
-    Ok(Data { store, log_id, trusted_root_json, log_key_created, authorities })
+    Ok(Data { store, log_id, trusted_root_json, log_key_created })
+}
+
+/// Opens the store of an instance that is there, and publishes what is owed; makes no key.
+pub(super) fn open_log(config: &Config, now: u64) -> Result<Store, StartError> {
+    let dir = config.data_dir.as_path();
+    let key_path = dir.join(LOG_KEY_FILE);
+    let key = read_log_key(&key_path, &config.origin)?
+        .ok_or(StartError::LogKeyMissing { path: key_path })?;
+    open_store(dir, &key, now)
 }
 
 /// Opens the store of an instance that is there, and makes nothing: neither a log nor files of it that

@@ -17,8 +17,7 @@ use sealwright_authority::{
     certificate_pem,
 };
 
-use super::bundles::{declared_length, read_body};
-use super::issuers::Issuers;
+use super::bundles::declared_length;
 use crate::error::ApiError;
 use crate::state::{State, now};
 
@@ -68,9 +67,8 @@ pub(super) async fn signing_certificate(
 ) -> Result<Response, ApiError> {
     state.issuers()?;
     let declared = declared_length(request.headers(), MAX_REQUEST)?;
-    let room = state.room_for(declared)?;
     let bearer = bearer(request.headers())?;
-    let body = read_body(request, declared).await?;
+    let (body, room) = state.receive(request, declared).await?;
     let mut request: SigningCertRequest = from_value(parse_strict(&body, MAX_REQUEST)?)
         .map_err(|error| ApiError::Shape { message: error.to_string() })?;
     drop(room);
@@ -173,5 +171,6 @@ pub(super) async fn root_certificate(
 pub(super) async fn configuration(
     Shared(state): Shared<Arc<State>>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(state.issuers().map_or_else(|_| json!({"issuers": []}), Issuers::configuration)))
+    let issuers = state.issuers();
+    Ok(Json(issuers.map_or_else(|_| json!({"issuers": []}), |issuers| issuers.configuration())))
 }

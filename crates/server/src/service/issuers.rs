@@ -3,58 +3,36 @@
 //! A TOML file says which; the keys come from a file, or by OpenID Connect Discovery from the issuer's
 //! own address and nowhere else.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
 
-use sealwright_attest::{Timestamp, parse_strict};
+use sealwright_attest::Timestamp;
 use sealwright_authority::{
-    IssuerConfig, IssuerKind, Jwks, MAX_JWKS_SIZE, TokenError, VerifiedIdentity, unverified_issuer,
+    IssuerConfig, IssuerKind, Jwks, TokenError, VerifiedIdentity, unverified_issuer,
     unverified_key_id, verify_token,
 };
 
 use super::StartError;
-use crate::tls;
+use super::issuer_keys::IssuerKeys;
+use crate::reload::FilesRead;
 
 /// What stock clients ask their tokens for.
 const DEFAULT_AUDIENCE: &str = "sigstore";
 /// Seconds by which an issuer's clock may differ from ours.
-const CLOCK_SKEW_S: u64 = 60;
-/// Keys are fetched anew after this many seconds.
-const KEYS_FRESH_S: u64 = 300;
-/// A token with an unknown key has them fetched anew, but no sooner than this after the last time.
-const KEYS_RETRY_S: u64 = 30;
-/// Issuers that fit patterns and whose keys are remembered.
-const MAX_KEY_SETS: usize = 100;
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_DISCOVERY: u64 = 64 << 10;
+pub(super) const CLOCK_SKEW_S: u64 = 60;
 
 /// The trusted issuers.
 pub(crate) struct Issuers {
     issuers: Vec<Trusted>,
-    agent: Agent,
-    /// Key sets by `iss`.
-    fetched: Mutex<BTreeMap<String, Fetched>>,
+    keys: IssuerKeys,
 }
 
 struct Trusted {
     config: IssuerConfig,
     pinned: Option<Arc<Jwks>>,
-}
-
-#[derive(Clone)]
-struct Fetched {
-    /// The last ones that could be had; none if there never were any.
-    keys: Option<Arc<Jwks>>,
-    /// The last time that they were asked for.
-    at: u64,
 }
 
 /// Why there is no identity.
@@ -108,16 +86,16 @@ struct IssuerEntry {
 
 impl Issuers {
     /// Reads the file, and the key files that it names (relative to it).
-    pub(super) fn read(path: &Path) -> Result<Self, StartError> {
+    pub(super) fn read(path: &Path, files: &mut FilesRead) -> Result<Self, StartError> {
         let unusable = |problem: String| StartError::Issuers { path: path.to_owned(), problem };
-        let text = fs::read_to_string(path).map_err(|error| StartError::file(path, error))?;
+        let text = files.read_text(path).map_err(|error| StartError::file(path, error))?;
         let file: IssuersFile = toml::from_str(&text).map_err(|e| unusable(e.to_string()))?;
         let dir = path.parent().unwrap_or(Path::new("."));
-        let agent = agent(file.ca_file.map(|name| dir.join(name)).as_deref())?;
+        let keys = IssuerKeys::new(file.ca_file.map(|name| dir.join(name)).as_deref(), files)?;
         let trusted = file.issuer.into_iter().map(|entry| {
             let pinned = entry.jwks_file.as_ref().map(|name| {
                 let path = dir.join(name);
-                let bytes = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
+                let bytes = files.read(&path).map_err(|error| StartError::file(&path, error))?;
                 let keys = Jwks::parse(&bytes)
                     .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
                 Ok::<_, StartError>(Arc::new(keys))
@@ -125,7 +103,7 @@ impl Issuers {
             Ok(Trusted { pinned: pinned.transpose()?, config: entry.check().map_err(unusable)? })
         });
         let issuers = trusted.collect::<Result<Vec<_>, StartError>>()?;
-        Ok(Self { issuers, agent, fetched: Mutex::default() })
+        Ok(Self { issuers, keys })
     }
 
     /// Where people log in: the first issuer of e-mail addresses. Others give tokens to machines.
@@ -168,9 +146,8 @@ impl Issuers {
         let kid = unverified_key_id(token)?;
         let keys = match pinned {
             Some(keys) => Arc::clone(keys),
-            None => match self.known_keys(&iss, kid.as_deref(), now)? {
+            None => match self.keys.of(&iss, kid.as_deref(), now, may_fetch)? {
                 Some(keys) => keys,
-                None if may_fetch => self.fetch_keys(&iss, now)?,
                 None => return Ok(None),
             },
         };
@@ -180,116 +157,6 @@ impl Issuers {
         })?;
         Ok(Some(verify_token(token, config, &keys, time, CLOCK_SKEW_S)?))
     }
-
-    /// Keys that need not be fetched. An issuer that did not answer is not asked again for a while: one
-    /// that is down, or never was, must not keep everybody waiting.
-    fn known_keys(
-        &self,
-        iss: &str,
-        kid: Option<&str>,
-        now: u64,
-    ) -> Result<Option<Arc<Jwks>>, IdentityError> {
-        let known = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).get(iss).cloned();
-        let Some(Fetched { keys, at }) = known else { return Ok(None) };
-        let age = now.saturating_sub(at);
-        match keys {
-            Some(keys) => {
-                let has_key = kid.is_none_or(|kid| keys.has(kid));
-                let is_fresh = age < KEYS_RETRY_S || (age < KEYS_FRESH_S && has_key);
-                Ok(is_fresh.then_some(keys))
-            }
-            None if age < KEYS_RETRY_S => Err(IdentityError::Keys {
-                issuer: iss.to_owned(),
-                problem: "it did not answer a moment ago".to_owned(),
-            }),
-            None => Ok(None),
-        }
-    }
-
-    /// Fetches an issuer's keys; those of before count on for a while if that fails.
-    fn fetch_keys(&self, iss: &str, now: u64) -> Result<Arc<Jwks>, IdentityError> {
-        let outcome = self.fetch(iss).map(Arc::new);
-        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        if fetched.len() >= MAX_KEY_SETS && !fetched.contains_key(iss) {
-            fetched.clear();
-        }
-        let entry = fetched.entry(iss.to_owned()).or_insert(Fetched { keys: None, at: now });
-        entry.at = now;
-        match outcome {
-            Ok(keys) => {
-                entry.keys = Some(Arc::clone(&keys));
-                Ok(keys)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "an issuer's keys cannot be fetched");
-                entry.keys.clone().ok_or(error)
-            }
-        }
-    }
-
-    /// OpenID Connect Discovery 1.0 §4: `iss` is one that is trusted, so its address is.
-    fn fetch(&self, iss: &str) -> Result<Jwks, IdentityError> {
-        let failed = |problem: String| IdentityError::Keys { issuer: iss.to_owned(), problem };
-        let get = |url: &str, limit: u64| -> Result<Vec<u8>, IdentityError> {
-            let answer = self.agent.get(url).call();
-            let mut answer = answer.map_err(|error| failed(format!("{url}: {error}")))?;
-            let body = answer.body_mut().with_config().limit(limit).read_to_vec();
-            body.map_err(|error| failed(format!("{url}: {error}")))
-        };
-        let url = format!("{}/.well-known/openid-configuration", iss.trim_end_matches('/'));
-        let limit = usize::try_from(MAX_DISCOVERY).unwrap_or(usize::MAX);
-        let discovered = parse_strict(&get(&url, MAX_DISCOVERY)?, limit);
-        let discovered = discovered.map_err(|error| failed(format!("{url}: {error}")))?;
-        if discovered["issuer"] != iss {
-            return Err(failed(format!("{url} speaks for another issuer")));
-        }
-        let keys_url = discovered["jwks_uri"].as_str().unwrap_or_default();
-        // Only an issuer that is itself on this machine may do without TLS.
-        if !keys_url.starts_with("https://") && !is_beside(keys_url, iss) {
-            return Err(failed(format!("{url} has no jwks_uri with https")));
-        }
-        Jwks::parse(&get(keys_url, MAX_JWKS_SIZE as u64)?)
-            .map_err(|error| failed(format!("{keys_url}: {error}")))
-    }
-}
-
-/// Whether a URL has scheme, host and port of the issuer.
-fn is_beside(url: &str, iss: &str) -> bool {
-    let place = |url: &str| -> Option<String> {
-        let (scheme, rest) = url.split_once("://")?;
-        Some(format!("{scheme}://{}", rest.split(['/', '?', '#']).next()?))
-    };
-    place(url).is_some() && place(url) == place(iss)
-}
-
-/// Debian's bundle of the authorities that the system trusts.
-const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-fn agent(ca_file: Option<&Path>) -> Result<Agent, StartError> {
-    let pem = match ca_file {
-        Some(path) => fs::read(path).map_err(|error| StartError::file(path, error))?,
-        // Without it no issuer with https can be reached, which the first token will tell.
-        None => fs::read(SYSTEM_CA_FILE).unwrap_or_default(),
-    };
-    let roots = tls::certificates(&pem).unwrap_or_default();
-    if let (Some(path), true) = (ca_file, roots.is_empty()) {
-        let problem = "holds no certificates".to_owned();
-        return Err(StartError::Issuers { path: path.to_owned(), problem });
-    }
-    let roots: Vec<_> =
-        roots.iter().map(|root| ureq::tls::Certificate::from_der(root).to_owned()).collect();
-    let tls = TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(tls::provider())
-        .root_certs(RootCerts::from(roots))
-        .build();
-    Ok(Agent::config_builder()
-        .timeout_global(Some(FETCH_TIMEOUT))
-        // A redirect would lead away from the address that is trusted.
-        .max_redirects(0)
-        .user_agent(concat!("sealwright/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls)
-        .build()
-        .new_agent())
 }
 
 impl IssuerEntry {
@@ -340,13 +207,15 @@ impl IssuerEntry {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<Issuers, StartError> {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("issuers.toml");
         fs::write(&path, text).unwrap();
-        Issuers::read(&path)
+        Issuers::read(&path, &mut FilesRead::default())
     }
 
     #[test]
@@ -394,13 +263,5 @@ mod tests {
             let error = read(&text).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(problem), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn keys_come_from_the_issuer_itself() {
-        assert!(is_beside("http://127.0.0.1:8080/keys", "http://127.0.0.1:8080"));
-        assert!(!is_beside("http://127.0.0.1:8081/keys", "http://127.0.0.1:8080"));
-        assert!(!is_beside("http://127.0.0.1:8080@evil.example/", "http://127.0.0.1:8080"));
-        assert!(!is_beside("", ""));
     }
 }

@@ -15,6 +15,7 @@
 //! | `GET /api/v1/witnessed-checkpoint` | the last checkpoint that enough witnesses cosigned |
 //! | `GET /tuf/…` | the TUF repository, from which clients learn whom to trust |
 //! | `GET /healthz` | whether it works |
+//! | `GET /readyz` | whether it can take entries, and why not |
 //!
 //! Whoever submits gets an answer when the entry is durable and published, not before; a process
 //! killed at any moment loses nothing that was answered.
@@ -23,15 +24,25 @@
 //! it, since nobody could ever use that; whether the signer may say such a thing is asked by those
 //! who verify, against a role binding they trust.
 
+pub(crate) mod access;
+pub(crate) mod audit;
 pub(crate) mod authorities;
+mod backup;
+pub(crate) mod body;
 mod bundles;
 mod check;
+pub(crate) mod client_address;
 mod config;
 mod data;
 mod fulcio;
+pub(crate) mod health;
+mod issuer_keys;
 pub(crate) mod issuers;
-pub(crate) mod live;
+pub(crate) mod keeper;
+pub(crate) mod limits;
 mod log;
+pub(crate) mod metrics;
+mod observe;
 mod rekor;
 mod renew;
 mod routes;
@@ -41,7 +52,6 @@ mod trust;
 mod tsa;
 pub mod tuf;
 pub(crate) mod witnesses;
-pub(crate) mod writers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -50,26 +60,35 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sealwright_manifest::Sha256;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::state::State;
+use crate::reload::{Live, Reload, follow};
+use crate::state::{Doors, State, Watch};
 use crate::{http, tls};
 
+pub use audit::audit_public_key;
 pub use authorities::Renewal;
+pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
+pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
 pub use renew::{Issuer, Renewed, renew};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
+use access::Access;
+use audit::Audit;
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
+use health::Vitals;
 use issuers::Issuers;
-use live::{Keeper, Live};
+use keeper::Keeper;
+use limits::{Limiter, Limits};
+use metrics::Metrics;
 use sequencer::Sequencer;
 use witnesses::{Asking, Witnesses};
-use writers::Writers;
 
 /// What still runs this long after everything has been answered is left behind.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -79,6 +98,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Not for async code: starting and stopping block.
 pub struct Running {
     local_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
     scheme: &'static str,
     data_dir: PathBuf,
     trusted_root_json: String,
@@ -96,6 +116,8 @@ struct Parts {
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
     keeper: Keeper,
+    /// Looks at files that may change.
+    following: tokio::task::JoinHandle<()>,
 }
 
 /// SIGTERM and SIGINT, caught.
@@ -123,13 +145,19 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     if !config.has_host_name() {
         return Err(StartError::Origin { origin: config.origin.clone() });
     }
-    let tls = config.tls.as_ref().map(|files| tls::load(&files.certificate, &files.key));
+    let tls = config.tls.as_ref().map(|files| {
+        tls::ServerTls::load(&files.certificate, &files.key, files.client_ca.as_deref())
+    });
     let tls = tls.transpose()?;
     // Before anything is written: a second start by mistake should leave no trace.
     let (listener, local_addr) = listen(config.listen)?;
-    let issuers = config.issuers.as_deref().map(Issuers::read).transpose()?;
+    let watched = config.metrics.map(listen).transpose()?;
+    let (doors, mut files) = doors(config)?;
+    if let Some(tls) = &tls {
+        tls.follow_elsewhere();
+        files.push(Arc::clone(tls) as Arc<dyn Reload>);
+    }
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
-    let writers = config.writers.as_deref().map(Writers::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -138,30 +166,68 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .thread_name("service")
         .build()
         .map_err(StartError::Threads)?;
-    let listener = {
+    let adopt = |listener, listen| {
         let _runtime = runtime.enter();
         tokio::net::TcpListener::from_std(listener)
-            .map_err(|source| StartError::Listen { listen: config.listen, source })?
+            .map_err(|source| StartError::Listen { listen, source })
     };
+    let listener = adopt(listener, config.listen)?;
+    let metrics_addr = watched.as_ref().map(|(_, address)| *address);
+    let watched = watched.map(|(listener, address)| adopt(listener, address)).transpose()?;
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
-    let live = Arc::new(Live::new(&data.trusted_root_json, data.authorities));
-    let keeper = Keeper::start(&config.data_dir, Arc::clone(&live), issuers.as_ref())?;
+    let standing = Arc::new(keeper::standing(&config.data_dir)?);
+    files.push(Arc::clone(&standing) as Arc<dyn Reload>);
+    let keeper = Keeper::start(&config.data_dir, Arc::clone(&standing), doors.issuers.clone())?;
     let store = Arc::new(Mutex::new(data.store));
+    let metrics = Arc::new(Metrics::new());
     let (sequencer, sequencer_thread) =
-        Sequencer::start(Arc::clone(&store)).map_err(StartError::Threads)?;
-    let state =
-        State::new(Arc::clone(&store), sequencer.clone(), live, data.log_id, issuers, writers);
+        Sequencer::start(Arc::clone(&store), metrics.sequencer.clone())
+            .map_err(StartError::Threads)?;
+    let refusable = doors.files();
+    let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, Arc::clone(&standing));
+    let key = audit::open_key(&config.data_dir)?;
+    let digests = doors.digests().into_iter().chain([
+        ("witnesses", audit::digest_of(config.witnesses.as_deref())),
+        ("tls", tls.as_ref().map(|tls| tls.digest())),
+        ("authorities", Some(standing.digest())),
+    ]);
+    let configuration = audit::configuration(config, &key, digests);
+    let audit = Audit::new(&config.data_dir, key, &config.origin, &data.log_id, sequencer.clone())?;
+    let audit = Arc::new(audit);
+    if let Err(error) = runtime.block_on(audit.start(configuration)) {
+        sequencer.stop();
+        // Its panic would be in the log output.
+        let _ = sequencer_thread.join();
+        return Err(error);
+    }
+    let state = Arc::new(State::new(
+        Arc::clone(&store),
+        sequencer.clone(),
+        standing,
+        data.log_id,
+        doors,
+        Watch { metrics, vitals, audit },
+    ));
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
+    let shared = Arc::clone(&state);
+    let before = move |what, digest: &Sha256| shared.audit.reloaded(what, digest);
+    let following = runtime.spawn(follow(files, Arc::new(before)));
     let (shutdown, asked) = oneshot::channel::<()>();
+    if let Some(listener) = watched {
+        // Until everything else has stopped.
+        let watchers = health::router(Arc::clone(&state));
+        runtime.spawn(http::serve(watchers, listener, None, std::future::pending()));
+    }
     let server =
         runtime.spawn(http::serve(routes::router(state, &config.data_dir), listener, tls, async {
             let _ = asked.await;
         }));
     Ok(Running {
         local_addr,
+        metrics_addr,
         scheme: config.scheme(),
         data_dir: config.data_dir.clone(),
         trusted_root_json: data.trusted_root_json,
@@ -174,8 +240,41 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             sequencer_thread,
             asking,
             keeper,
+            following,
         }),
     })
+}
+
+/// Who may come in, and what is to be looked at again and again for that.
+fn doors(config: &Config) -> Result<(Doors, Vec<Arc<dyn Reload>>), StartError> {
+    let mut files: Vec<Arc<dyn Reload>> = Vec::new();
+    let issuers = config
+        .issuers
+        .clone()
+        .map(|path| Live::load("issuers", move |files| Issuers::read(&path, files)));
+    let issuers = issuers.transpose()?.map(Arc::new);
+    files.extend(issuers.clone().map(|live| live as Arc<dyn Reload>));
+    let has_client_ca = config.tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+    let access = config
+        .writers
+        .clone()
+        .map(|path| Live::load("writers", move |files| Access::read(&path, has_client_ca, files)));
+    let access = access.transpose()?.map(Arc::new);
+    files.extend(access.clone().map(|live| live as Arc<dyn Reload>));
+    let limits = config
+        .limits
+        .clone()
+        .map(|path| Live::load("limits", move |files| Limits::read(&path, files)));
+    let limits = limits.transpose()?.map(Arc::new);
+    files.extend(limits.clone().map(|live| live as Arc<dyn Reload>));
+    let doors = Doors {
+        issuers,
+        access,
+        limiter: Limiter::new(limits),
+        trusted_proxies: config.trusted_proxies.clone(),
+        forwarded_header: config.forwarded_header,
+    };
+    Ok((doors, files))
 }
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -194,6 +293,11 @@ impl Running {
     /// The address it listens on, with the port that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The address where it is watched, if it is.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// The URL of [`Running::local_addr`].
@@ -267,8 +371,17 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking, keeper } =
-            parts;
+        let Parts {
+            runtime,
+            shutdown,
+            server,
+            sequencer,
+            sequencer_thread,
+            asking,
+            keeper,
+            following,
+        } = parts;
+        following.abort();
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
             tracing::error!(%error, "the HTTP server ended badly");

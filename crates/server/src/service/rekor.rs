@@ -11,7 +11,7 @@ use sealwright_sigstore::{EntryRequest, MAX_ENTRY_REQUEST};
 use sealwright_store::NewEntry;
 use sealwright_tlog::tile::MAX_ENTRY_LEN;
 
-use super::bundles::{declared_length, log_entry, logged, read_body};
+use super::bundles::{declared_length, log_entry, logged};
 use crate::error::ApiError;
 use crate::state::State;
 
@@ -24,15 +24,14 @@ pub(super) async fn create_entry(
     request: Request,
 ) -> Result<Response, ApiError> {
     let declared = declared_length(request.headers(), MAX_ENTRY_REQUEST)?;
-    let room = state.room_for(declared)?;
-    let body = read_body(request, declared).await?;
+    let (body, room) = state.receive(request, declared).await?;
     let checked = state.compute(move || Ok(EntryRequest::parse(&body)?)).await?;
     drop(room);
     let body = checked.body().to_vec();
     if body.len() > MAX_ENTRY_LEN {
         return Err(ApiError::EntryTooLong { len: body.len(), limit: MAX_ENTRY_LEN });
     }
-    let appended = state.sequencer.append(NewEntry { body, statement: None }).await?;
+    let appended = state.append(NewEntry { body, statement: None }).await?;
     let logged = state.read(move |store| logged(store, appended.index)).await?;
     let entry: LogEntry = log_entry(logged, &state.log_id)?;
     let json = [(header::CONTENT_TYPE, "application/json")];

@@ -136,7 +136,7 @@ fn origin(data_dir: &Path) -> Result<String, StartError> {
 }
 
 /// Nothing needs the private keys of authorities that issue no more; a running service has them in
-/// memory, for the second that it still uses them.
+/// memory, for as long as it still uses them.
 fn forget_keys(old: &Path) -> Result<(), StartError> {
     for name in PRIVATE_KEYS {
         let path = old.join(name);

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
+use axum::http::{Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
-use super::{bundles, fulcio, log, rekor, tsa, tuf};
+use super::observe::observe;
+use super::{bundles, fulcio, health, log, rekor, tsa, tuf};
 use crate::error::ApiError;
-use crate::state::{MAX_BODY, State};
+use crate::state::{Client, MAX_BODY, State};
 
 /// A whole request, from the end of its header to the start of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn router(state: State, data_dir: &Path) -> Router {
+pub(super) fn router(state: Arc<State>, data_dir: &Path) -> Router {
     Router::new()
         .route("/healthz", get(log::health))
+        .route("/readyz", get(health::ready))
         .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/witnessed-checkpoint", get(log::witnessed_checkpoint))
@@ -39,8 +42,29 @@ pub(super) fn router(state: State, data_dir: &Path) -> Router {
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), observe))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Arc::new(state))
+        .with_state(state)
+}
+
+/// Says where the request comes from, counts it, and turns away what nobody here can read.
+async fn admit(
+    Shared(state): Shared<Arc<State>>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let client = state.client_of(request.extensions(), request.headers());
+    request.extensions_mut().insert(Client(client));
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+    if !is_probe {
+        state.limiter().request(client, request.method() == Method::POST)?;
+    }
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(ApiError::ContentEncoding);
+    }
+    Ok(next.run(request).await)
 }
 
 async fn time_limit(request: Request, next: Next) -> Response {

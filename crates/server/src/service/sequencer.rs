@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use sealwright_store::{Appended, NewEntry, Store, StoreError};
 
+use super::metrics::SequencerMetrics;
 use crate::error::ApiError;
 use crate::state::{now, signing_time};
 
@@ -40,18 +41,23 @@ pub(crate) struct Sequencer {
     queue: SyncSender<Job>,
     /// Closed when the thread has ended, for whatever reason.
     ended: watch::Receiver<()>,
+    metrics: SequencerMetrics,
 }
 
 impl Sequencer {
     /// Starts the thread.
-    pub(crate) fn start(store: Arc<Mutex<Store>>) -> io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(
+        store: Arc<Mutex<Store>>,
+        metrics: SequencerMetrics,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let measured = metrics.clone();
         let (queue, jobs) = sync_channel(QUEUE);
         let (alive, ended) = watch::channel(());
         let thread = thread::Builder::new().name("sequencer".to_owned()).spawn(move || {
             let _alive = alive;
-            run(&store, &jobs);
+            run(&store, &jobs, &measured);
         })?;
-        Ok((Self { queue, ended }, thread))
+        Ok((Self { queue, ended, metrics }, thread))
     }
 
     /// Appends an entry; returns when it is durable and published.
@@ -86,11 +92,12 @@ impl Sequencer {
             TrySendError::Full(_) => ApiError::Busy,
             TrySendError::Disconnected(_) => ApiError::Stopping,
         })?;
+        self.metrics.queued.inc();
         answered.await.map_err(|_| ApiError::Stopping)?
     }
 }
 
-fn run(store: &Mutex<Store>, jobs: &Receiver<Job>) {
+fn run(store: &Mutex<Store>, jobs: &Receiver<Job>, metrics: &SequencerMetrics) {
     let mut stop = false;
     while !stop {
         let Ok(first) = jobs.recv() else { return };
@@ -104,6 +111,11 @@ fn run(store: &Mutex<Store>, jobs: &Receiver<Job>) {
             tracing::error!("a thread panicked while it held the store; nothing more is appended");
             return;
         };
+        let taken = batch.waiting.len() + batch.refreshing.len();
+        metrics.queued.dec_by(i64::try_from(taken).unwrap_or(0));
+        if let Ok(entries @ 1..) = u32::try_from(batch.entries.len()) {
+            metrics.batches.observe(entries.into());
+        }
         let outcome = batch.work(&mut store);
         // Whoever is answered wants to read.
         drop(store);
@@ -199,6 +211,7 @@ mod tests {
     use sealwright_tlog::LogKey;
 
     use super::*;
+    use crate::service::metrics::Metrics;
 
     fn entry(n: usize) -> NewEntry {
         NewEntry {
@@ -216,7 +229,8 @@ mod tests {
         let key = LogKey::generate("localhost").unwrap();
         let store = Store::open(dir.path(), "localhost", &key, now()).unwrap();
         let store = Arc::new(Mutex::new(store));
-        let (sequencer, thread) = Sequencer::start(Arc::clone(&store)).unwrap();
+        let (sequencer, thread) =
+            Sequencer::start(Arc::clone(&store), Metrics::new().sequencer).unwrap();
         let mut answers = Vec::new();
         {
             // The thread gets no further than to its first batch.

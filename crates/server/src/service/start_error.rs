@@ -143,6 +143,20 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The file with the limits cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Limits {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// What is to be recorded cannot be.
+    #[error("administrative acts cannot be recorded: {problem}")]
+    Audit {
+        /// What is wrong.
+        problem: String,
+    },
     /// The log's name is too long for the certificates that would have it.
     #[error("the log's name {origin:?} has more than 64 characters")]
     OriginTooLong {
@@ -250,7 +264,15 @@ impl StartError {
                 "write quorum = N, and [[witness]] with url and vkey (and ca for https)"
             }
             Self::Writers { .. } => {
-                "write [[writer]] with name and token_sha256, the SHA-256 of the writer's token in hex"
+                "write [[writer]] with name, and token_sha256 (the SHA-256 of a token in hex), oidc or \
+                 certificate"
+            }
+            Self::Limits { .. } => {
+                "write writes = { per_second = 5.0, burst = 50 }, and the same for reads and writer"
+            }
+            Self::Audit { .. } => {
+                "the configuration is another than the last time, which goes into the log first: look at \
+                 the disk, and at audit-key.pem"
             }
             Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sealwright_attest::TrustedRoot;
 
 use super::StartError;
+use super::audit;
 use super::authorities;
 use super::config::Config;
 use super::data::{self, Data, TRUSTED_ROOT_FILE};
@@ -61,6 +62,7 @@ pub(super) fn open(config: &Config) -> Result<(Data, Initialised), StartError> {
         false => None,
     };
     let data = data::open(config, now)?;
+    audit::open_key(&config.data_dir)?;
     let log_key_created = data.log_key_created;
     let tuf = match config.init {
         true => tuf::create(&config.data_dir, &config.tuf, time)

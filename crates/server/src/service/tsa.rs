@@ -11,7 +11,8 @@ use sealwright_authority::{
     MAX_DER_REQUEST_SIZE, MAX_JSON_REQUEST_SIZE, TimestampRequest, certificate_pem,
 };
 
-use super::bundles::{is_of_type, read_body};
+use super::body::declared_length;
+use super::bundles::is_of_type;
 use crate::error::ApiError;
 use crate::state::{State, now};
 
@@ -24,8 +25,8 @@ pub(super) async fn timestamp(
     state.authorities()?;
     let is_json = is_json(request.headers())?;
     let limit = if is_json { MAX_JSON_REQUEST_SIZE } else { MAX_DER_REQUEST_SIZE };
-    let room = state.room_for(limit)?;
-    let body = read_body(request, limit).await?;
+    let limit = declared_length(request.headers(), limit)?;
+    let (body, room) = state.receive(request, limit).await?;
     let shared = Arc::clone(&state);
     let answer = state.compute(move || {
         let request = match is_json {

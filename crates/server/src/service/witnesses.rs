@@ -260,6 +260,13 @@ impl Cosignatures {
         [note, lines.into_bytes()].concat()
     }
 
+    /// How many are on that checkpoint.
+    pub(crate) fn count(&self, note: &[u8]) -> usize {
+        let gathered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_on = SignedNote::parse(note).is_ok_and(|note| note.text() == gathered.text);
+        if is_on { gathered.lines.len() } else { 0 }
+    }
+
     /// The last checkpoint that reached the quorum, with its cosignatures.
     pub(crate) fn witnessed(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).witnessed.clone()

@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod admission;
+mod audit;
 mod client;
+mod hostile;
+mod operation;
 mod service;
 mod world;

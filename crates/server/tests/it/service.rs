@@ -22,27 +22,27 @@ use serde_json::{Value, json};
 
 const PREDICATE: &str = "https://example.com/note/v1";
 
-fn config(dir: &Path) -> Config {
+pub(crate) fn config(dir: &Path) -> Config {
     Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::new(dir.join("data")) }
 }
 
-fn serve(dir: &Path) -> Running {
+pub(crate) fn serve(dir: &Path) -> Running {
     start(&config(dir)).unwrap()
 }
 
-fn client(service: &Running) -> ServiceClient {
+pub(crate) fn client(service: &Running) -> ServiceClient {
     ServiceClient::new(&service.url(), None).unwrap()
 }
 
-fn key() -> KeyFile {
+pub(crate) fn key() -> KeyFile {
     KeyFile::generate(Curve::P256).unwrap()
 }
 
-fn subject(of: &str) -> Sha256 {
+pub(crate) fn subject(of: &str) -> Sha256 {
     Sha256::of(of.as_bytes())
 }
 
-fn note(key: &KeyFile, about: &str, text: &str) -> Bundle {
+pub(crate) fn note(key: &KeyFile, about: &str, text: &str) -> Bundle {
     let statement = Statement {
         subject: vec![Subject::sha256("model", &subject(about))],
         predicate_type: PREDICATE.to_owned(),
@@ -51,7 +51,7 @@ fn note(key: &KeyFile, about: &str, text: &str) -> Bundle {
     sign(statement.to_payload(), key, "").unwrap()
 }
 
-fn submission(bundle: &Bundle, key: &PublicKey) -> Value {
+pub(crate) fn submission(bundle: &Bundle, key: &PublicKey) -> Value {
     json!({"bundle": bundle.to_value(), "publicKey": key.pem()})
 }
 
@@ -70,23 +70,23 @@ fn verified(bundle: &Bundle, signer: &KeyFile, trusted_root: &str) -> Verified {
 }
 
 /// An answer as it came over the socket.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         self.json()["details"][0]["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-fn send(to: SocketAddr, request: &[u8]) -> Answer {
+pub(crate) fn send(to: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.write_all(request).unwrap();
     let mut bytes = Vec::new();
@@ -97,7 +97,7 @@ fn send(to: SocketAddr, request: &[u8]) -> Answer {
     Answer { status, head: head.to_ascii_lowercase(), body: bytes[end + 4..].to_vec() }
 }
 
-fn get(service: &Running, path: &str) -> Answer {
+pub(crate) fn get(service: &Running, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     send(service.local_addr(), request.as_bytes())
 }
@@ -111,13 +111,13 @@ fn post(service: &Running, content_type: &str, body: &[u8]) -> Answer {
     send(service.local_addr(), &[head.as_bytes(), body].concat())
 }
 
-fn post_json(service: &Running, body: &Value) -> Answer {
+pub(crate) fn post_json(service: &Running, body: &Value) -> Answer {
     post(service, "application/json", body.to_string().as_bytes())
 }
 
 /// Everything a monitor can check: the tree rebuilt from the entry bundles has the checkpoint's
 /// root, and every hash tile is that of the tree.
-fn check_log(service: &Running) -> Checkpoint {
+pub(crate) fn check_log(service: &Running) -> Checkpoint {
     let root = TrustedRoot::parse(service.trusted_root_json().as_bytes()).unwrap();
     let signed = get(service, "/api/v2/checkpoint");
     let checkpoint = verify_checkpoint(&signed.body, &root.logs()[0].key).unwrap();
@@ -508,7 +508,11 @@ fn tls_with_a_certificate_of_our_own() {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     tls::create(dir.path(), &names, 1_750_000_000).unwrap();
     let service = start(&Config {
-        tls: Some(TlsFiles { certificate: path(tls::CERTIFICATE_FILE), key: path(tls::KEY_FILE) }),
+        tls: Some(TlsFiles {
+            certificate: path(tls::CERTIFICATE_FILE),
+            key: path(tls::KEY_FILE),
+            client_ca: None,
+        }),
         ..config(dir.path())
     })
     .unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use sealwright_attest::predicate::{
-    APPROVAL, CYCLONEDX, PROVENANCE, REVOCATION, ROLE_BINDING, SCAI, TEST_RESULT,
+    ADMINISTRATION, APPROVAL, CYCLONEDX, PROVENANCE, REVOCATION, ROLE_BINDING, SCAI, TEST_RESULT,
     VERIFICATION_SUMMARY, VULNS,
 };
 
@@ -21,6 +21,7 @@ pub(super) fn describe(section: &mut Section, kind: &str, predicate: &Place<'_>)
         PROVENANCE => provenance(section, predicate),
         VULNS => vulnerabilities(section, predicate),
         SCAI => list(section, predicate, "attributes", "attribute"),
+        ADMINISTRATION => administration(section, predicate),
         CYCLONEDX => list(section, predicate, "components", "component"),
         _ => others(section, predicate),
     }
@@ -55,6 +56,16 @@ fn approval(section: &mut Section, predicate: &Place<'_>) {
     let seen = seen.iter().filter_map(|item| item.get("digest")?.text("sha256")).map(str::to_owned);
     let seen: Vec<String> = seen.collect();
     section.lines("evidence", "has seen", seen.clone(), json!(seen));
+}
+
+fn administration(section: &mut Section, predicate: &Place<'_>) {
+    let get = |name| text(predicate, name);
+    let sentence =
+        format!("Those who run the service did this at {}: {}.", get("time"), get("act"));
+    section.row("says", "says", sentence, predicate.value.clone());
+    if let Some(detail) = predicate.get("detail") {
+        section.row("detail", "detail", detail.value.to_string(), detail.value.clone());
+    }
 }
 
 fn revocation(section: &mut Section, predicate: &Place<'_>) {

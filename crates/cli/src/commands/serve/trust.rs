@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = "sealwright-data")]
     data: PathBuf,
     /// Directory to write to: trusted_root.json (for verifiers), signing_config.json (for signers),
-    /// trust_config.json (both, as sigstore-python takes it).
+    /// trust_config.json (both, as sigstore-python takes it), audit_key.pub (of administrative acts).
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// URL at which clients reach the service, if it is not the one that the trusted root names.
@@ -46,6 +46,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         files::write(&path, document.as_bytes(), files::Access::Public)?;
         value[name.trim_end_matches(".json")] = output::path(&path);
         rows.push((name.trim_end_matches(".json"), path.display().to_string()));
+    }
+    // What the service's operators do is in the log, signed by this key.
+    if let Some(key) = service::audit_public_key(&args.data) {
+        let path = args.out.join("audit_key.pub");
+        files::write(&path, key.as_bytes(), files::Access::Public)?;
+        value["audit_key"] = output::path(&path);
+        rows.push(("audit key", path.display().to_string()));
     }
     ui.result(&value, &format!("{GOOD}written{GOOD:#}\n{}", output::fields(&rows)));
     Ok(ExitCode::SUCCESS)

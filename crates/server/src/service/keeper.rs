@@ -1,20 +1,21 @@
-//! What a running service says of itself, and the thread that keeps it true.
+//! What the service itself is trusted for, as it is on disk; and the thread that keeps it from expiring.
 //!
 //! A command changes files: it gives the authorities new certificates, publishes a root. The service sees
-//! it within a second and goes on with what is there. It signs the TUF metadata anew long before it
-//! expires, and says in its log what people have to sign.
+//! it and goes on with what is there. It signs the TUF metadata anew long before it expires, and says in
+//! its log output what people have to sign.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::StartError;
 use super::authorities::{self, Authorities};
 use super::data::TRUSTED_ROOT_FILE;
+use super::issuers::Issuers;
 use super::tuf::{self, CeremonyError};
-use super::{StartError, issuers::Issuers};
+use crate::reload::Live;
 use crate::state::time_now;
 
 /// How often the thread looks whether the trusted root is another one.
@@ -24,48 +25,29 @@ const RENEW: Duration = Duration::from_secs(60);
 /// How often it repeats what people have to do.
 const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The trusted root and the authorities, as they are now.
-pub(crate) struct Live(RwLock<Now>);
-
-#[derive(Clone)]
-struct Now {
-    trusted_root_json: Arc<str>,
-    authorities: Option<Arc<Authorities>>,
+/// The trusted root, and the authorities that it names last.
+pub(crate) struct Standing {
+    /// `trusted_root.json` as it is on disk.
+    pub(crate) trusted_root_json: String,
+    /// The authorities, if this instance has them.
+    pub(crate) authorities: Option<Arc<Authorities>>,
 }
 
-impl Live {
-    pub(super) fn new(trusted_root_json: &str, authorities: Option<Authorities>) -> Self {
-        let trusted_root_json = trusted_root_json.into();
-        Self(RwLock::new(Now { trusted_root_json, authorities: authorities.map(Arc::new) }))
-    }
+/// The same, looked at again when the trusted root changes.
+pub(crate) type LiveStanding = Live<Standing, StartError>;
 
-    /// `trusted_root.json` as it is on disk.
-    pub(crate) fn trusted_root_json(&self) -> Arc<str> {
-        self.now().trusted_root_json
-    }
+/// Where people log in, as a file says that may change.
+type IssuersFile = Option<Arc<Live<Issuers, StartError>>>;
 
-    /// The authorities, if this instance has them.
-    pub(crate) fn authorities(&self) -> Option<Arc<Authorities>> {
-        self.now().authorities
-    }
-
-    fn now(&self) -> Now {
-        // Nobody panics between two assignments.
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes over what is on disk, if it is another trusted root; says whether it was.
-    fn reload(&self, data_dir: &Path) -> Result<bool, StartError> {
-        let path = data_dir.join(TRUSTED_ROOT_FILE);
-        let text = fs::read_to_string(&path).map_err(|error| StartError::file(&path, error))?;
-        if *text == *self.trusted_root_json() {
-            return Ok(false);
-        }
-        let authorities = authorities::open(data_dir)?.map(Arc::new);
-        let now = Now { trusted_root_json: text.into(), authorities };
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = now;
-        Ok(true)
-    }
+/// Reads both.
+pub(super) fn standing(data_dir: &Path) -> Result<LiveStanding, StartError> {
+    let dir = data_dir.to_owned();
+    Live::load("authorities", move |files| {
+        let path = dir.join(TRUSTED_ROOT_FILE);
+        let text = files.read_text(&path).map_err(|error| StartError::file(&path, error))?;
+        let authorities = authorities::open(&dir)?.map(Arc::new);
+        Ok(Standing { trusted_root_json: text, authorities })
+    })
 }
 
 /// The thread. When it is dropped, the thread ends by itself.
@@ -77,8 +59,8 @@ pub(super) struct Keeper {
 /// What the thread works on.
 struct Work {
     data_dir: PathBuf,
-    live: Arc<Live>,
-    oidc_url: Option<String>,
+    standing: Arc<LiveStanding>,
+    issuers: IssuersFile,
     reminded: Option<Instant>,
 }
 
@@ -89,29 +71,22 @@ impl Keeper {
     /// [`StartError::Ceremony`] when the repository cannot be renewed now, [`StartError::Threads`].
     pub(super) fn start(
         data_dir: &Path,
-        live: Arc<Live>,
-        issuers: Option<&Issuers>,
+        standing: Arc<LiveStanding>,
+        issuers: IssuersFile,
     ) -> Result<Self, StartError> {
-        let oidc_url = issuers.and_then(Issuers::login_url).map(str::to_owned);
-        let mut work = Work { data_dir: data_dir.to_owned(), live, oidc_url, reminded: None };
+        let mut work = Work { data_dir: data_dir.to_owned(), standing, issuers, reminded: None };
         work.renew().map_err(|error| StartError::Ceremony(Box::new(error)))?;
         let (stop, stopped) = channel();
         let run = move || {
-            let mut renewed = Instant::now();
+            let (mut renewed, mut known) = (Instant::now(), work.standing.get());
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                let changed = work.live.reload(&work.data_dir);
-                let changed = changed.unwrap_or_else(|error| {
-                    tracing::error!(%error, "the trusted root on disk cannot be used");
-                    false
-                });
-                if changed {
-                    tracing::info!("the trusted root is another one now");
+                let now = work.standing.get();
+                if Arc::ptr_eq(&known, &now) && renewed.elapsed() < RENEW {
+                    continue;
                 }
-                if changed || renewed.elapsed() >= RENEW {
-                    renewed = Instant::now();
-                    if let Err(error) = work.renew() {
-                        tracing::error!(%error, "the TUF metadata cannot be renewed");
-                    }
+                (renewed, known) = (Instant::now(), now);
+                if let Err(error) = work.renew() {
+                    tracing::error!(%error, "the TUF metadata cannot be renewed");
                 }
             }
         };
@@ -132,7 +107,9 @@ impl Keeper {
 impl Work {
     fn renew(&mut self) -> Result<(), CeremonyError> {
         let now = time_now()?;
-        let wanted = tuf::wanted(&self.data_dir, self.oidc_url.as_deref())?;
+        let issuers = self.issuers.as_ref().map(|issuers| issuers.get());
+        let login = issuers.as_ref().and_then(|issuers| issuers.login_url());
+        let wanted = tuf::wanted(&self.data_dir, login)?;
         if tuf::renew(&self.data_dir, &wanted, now)? {
             tracing::info!("signed the TUF metadata anew");
         }
