@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    admission, approve, attest, completions, demo, digest, doctor, evaluate, inspect, key, log,
-    man, revoke, roles, serve, sign, trust, verify,
+    admission, approve, attest, completions, demo, digest, doctor, evaluate, find, import, inspect,
+    key, log, man, revoke, roles, serve, sign, trust, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Serve(serve::Args),
     Trust(trust::Args),
     Log(log::Args),
+    Find(find::Args),
+    Import(import::Args),
     Doctor(doctor::Args),
     Admission(admission::Args),
     Demo(demo::Args),

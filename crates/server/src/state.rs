@@ -27,6 +27,8 @@ use crate::service::issuers::Issuers;
 use crate::service::keeper::LiveStanding;
 use crate::service::limits::Limiter;
 use crate::service::metrics::Metrics;
+use crate::service::oci;
+use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
 use crate::service::witnesses::Cosignatures;
 
@@ -55,6 +57,10 @@ pub(crate) struct State {
     pub(crate) cosignatures: Arc<Cosignatures>,
     /// Who may come in, and how often.
     doors: Doors,
+    /// What digests of OCI artifacts stand for.
+    pub(crate) oci: oci::Known,
+    /// How long statements are kept.
+    pub(crate) retention: Retention,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
     /// For whoever does something that belongs into the log.
@@ -136,6 +142,8 @@ impl State {
             log_id,
             cosignatures: Arc::default(),
             doors,
+            oci: oci::Known::default(),
+            retention: Retention::default(),
             metrics,
             vitals,
             audit,
@@ -143,6 +151,11 @@ impl State {
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
+    }
+
+    /// The same, keeping what is submitted for so long.
+    pub(crate) fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// The authorities.

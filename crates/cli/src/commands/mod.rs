@@ -8,6 +8,8 @@ pub(crate) mod demo;
 pub(crate) mod digest;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;
+pub(crate) mod find;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod log;
@@ -34,6 +36,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Inspect(args) => inspect::run(&args, ui),
         Command::Attest(args) => attest::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
+        Command::Find(args) => find::run(&args, ui),
+        Command::Import(args) => import::run(&args, ui),
         Command::Evaluate(args) => evaluate::run(&args, ui),
         Command::Approve(args) => approve::run(&args, ui),
         Command::Revoke(args) => revoke::run(&args, ui),

@@ -14,6 +14,7 @@ use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
 mod backup;
 mod check;
+mod erase;
 mod renew;
 mod restore;
 mod trust;
@@ -44,6 +45,8 @@ enum Command {
     Tuf(tuf::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
+    /// Erase what statements of a stopped instance say, and keep their entries.
+    Erase(erase::Args),
     /// Back up an instance, also while it runs.
     Backup(backup::Args),
     /// Restore a backup, after it was checked from end to end.
@@ -94,6 +97,16 @@ struct ServeArgs {
     /// TOML file with the writers who may submit statements, and the readers; everybody otherwise.
     #[arg(long, value_name = "FILE")]
     writers: Option<PathBuf>,
+    /// Verify bundles with certificates against this trusted root as well, when they are submitted, and
+    /// keep the entries of its logs; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    trust: Vec<PathBuf>,
+    /// Take certificates that lead to a root in this PEM file (OMS); may be repeated.
+    #[arg(long, value_name = "PEM")]
+    trust_root_ca: Vec<PathBuf>,
+    /// TOML file with the classes that say how long which statements are kept; for ever otherwise.
+    #[arg(long, value_name = "FILE")]
+    retention: Option<PathBuf>,
     /// TOML file with limits: requests a second, entries a day.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
@@ -124,6 +137,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Some(Command::Renew(args)) => renew::run(args, ui),
         Some(Command::Tuf(args)) => tuf::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
+        Some(Command::Erase(args)) => erase::run(args, ui),
         Some(Command::Backup(args)) => backup::run(args, ui),
         Some(Command::Restore(args)) => restore::run(args, ui),
     }
@@ -193,6 +207,9 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         issuers: args.issuers.clone(),
         witnesses: args.witnesses.clone(),
         writers: args.writers.clone(),
+        trust: args.trust.clone(),
+        trust_root_ca: args.trust_root_ca.clone(),
+        retention: args.retention.clone(),
         limits: args.limits.clone(),
         trusted_proxies: args.trusted_proxies.clone(),
         forwarded_header: args.forwarded_header,
@@ -251,6 +268,8 @@ impl From<StartError> for CliError {
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }
             | StartError::Writers { .. }
+            | StartError::UploadTrust { .. }
+            | StartError::Retention { .. }
             | StartError::Limits { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),

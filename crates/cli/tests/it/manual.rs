@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 36] = [
     "",
     "digest",
     "sign",
@@ -34,6 +34,8 @@ const COMMANDS: [&str; 34] = [
     "log",
     "log witness",
     "log monitor",
+    "find",
+    "import",
     "doctor",
     "admission",
     "demo",

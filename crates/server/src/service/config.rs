@@ -55,6 +55,21 @@ pub struct Config {
     #[serde(default)]
     pub writers: Option<PathBuf>,
 
+    /// More trusted roots (`trusted_root.json`) against which bundles with certificates are verified
+    /// when they are submitted, beside the instance's own.
+    #[serde(default)]
+    pub trust: Vec<PathBuf>,
+
+    /// PEM files with the authorities of other certificates to sign with (OMS v1.0 §8.2), beside the
+    /// instance's own.
+    #[serde(default)]
+    pub trust_root_ca: Vec<PathBuf>,
+
+    /// TOML file with the classes that say how long which statements are kept. Without it, all are kept
+    /// for ever.
+    #[serde(default)]
+    pub retention: Option<PathBuf>,
+
     /// TOML file with limits: requests a second by client address and by writer, entries a day by
     /// writer and by project.
     #[serde(default)]
@@ -108,6 +123,9 @@ impl Config {
             issuers: None,
             witnesses: None,
             writers: None,
+            trust: Vec::new(),
+            trust_root_ca: Vec::new(),
+            retention: None,
             limits: None,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),

@@ -20,12 +20,12 @@ use serde_json::Value;
 
 use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
 use sealwright_store::{Store, StoreError};
-use sealwright_tlog::LogKey;
+use sealwright_tlog::{LogKey, VerifierKey};
 
 use super::StartError;
 use super::authorities::{self, Authorities};
 use super::config::Config;
-use crate::state::signing_time;
+use crate::state::{now, signing_time};
 
 pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
 pub(super) const TRUSTED_ROOT_FILE: &str = "trusted_root.json";
@@ -75,6 +75,17 @@ pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartErr
         .ok_or(StartError::LogKeyMissing { path: key_path })?;
     let opened = Store::open_as_it_is(dir, &config.origin, &key, now);
     opened.map_err(|error| StartError::store(dir, error))
+}
+
+/// The same by the name that the instance's own trusted root gives its log.
+pub(super) fn open_stopped(data_dir: &Path) -> Result<(Store, VerifierKey), StartError> {
+    let path = data_dir.join(TRUSTED_ROOT_FILE);
+    let bad = || StartError::TrustedRoot { path: path.clone() };
+    let text = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
+    let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
+    let key = root.logs().first().ok_or_else(bad)?.key.clone();
+    let origin = key.name().to_owned();
+    Ok((open_as_it_is(&Config { origin, ..Config::new(data_dir) }, now())?, key))
 }
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {

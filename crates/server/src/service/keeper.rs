@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 use super::authorities::{self, Authorities};
+use super::config::Config;
 use super::data::TRUSTED_ROOT_FILE;
 use super::issuers::Issuers;
 use super::tuf::{self, CeremonyError};
+use super::upload_trust::UploadTrust;
 use crate::reload::Live;
 use crate::state::time_now;
 
@@ -31,6 +33,8 @@ pub(crate) struct Standing {
     pub(crate) trusted_root_json: String,
     /// The authorities, if this instance has them.
     pub(crate) authorities: Option<Arc<Authorities>>,
+    /// Whom the instance believes when bundles are submitted: itself first.
+    pub(crate) upload_trust: UploadTrust,
 }
 
 /// The same, looked at again when the trusted root changes.
@@ -39,14 +43,16 @@ pub(crate) type LiveStanding = Live<Standing, StartError>;
 /// Where people log in, as a file says that may change.
 type IssuersFile = Option<Arc<Live<Issuers, StartError>>>;
 
-/// Reads both.
-pub(super) fn standing(data_dir: &Path) -> Result<LiveStanding, StartError> {
-    let dir = data_dir.to_owned();
+/// Reads all of it.
+pub(super) fn standing(config: &Config) -> Result<LiveStanding, StartError> {
+    let dir = config.data_dir.clone();
+    let (roots, certificates) = (config.trust.clone(), config.trust_root_ca.clone());
     Live::load("authorities", move |files| {
         let path = dir.join(TRUSTED_ROOT_FILE);
         let text = files.read_text(&path).map_err(|error| StartError::file(&path, error))?;
         let authorities = authorities::open(&dir)?.map(Arc::new);
-        Ok(Standing { trusted_root_json: text, authorities })
+        let upload_trust = UploadTrust::read(&text, authorities.as_deref(), &roots, &certificates)?;
+        Ok(Standing { trusted_root_json: text, authorities, upload_trust })
     })
 }
 

@@ -3,7 +3,9 @@
 //! | Route | What it answers |
 //! | --- | --- |
 //! | `POST /api/v1/bundles` | logs a bundle; the bundle with its log entry |
-//! | `GET /api/v1/bundles?subject=…` or `?predicateType=…` | bundles, in log order |
+//! | `GET /api/v1/bundles?subject=…&predicateType=…` and more | bundles, in log order |
+//! | `GET /api/v1/statements?…` | the same statements without their bundles |
+//! | `GET /api/v1/bundles/{index}`, `…/original` | one bundle, with this log's entry or with its old ones |
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
 //! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
@@ -34,6 +36,8 @@ mod check;
 pub(crate) mod client_address;
 mod config;
 mod data;
+mod facts;
+mod find;
 mod fulcio;
 pub(crate) mod health;
 mod issuer_keys;
@@ -43,14 +47,19 @@ pub(crate) mod limits;
 mod log;
 pub(crate) mod metrics;
 mod observe;
+pub(crate) mod oci;
+mod openapi;
 mod rekor;
 mod renew;
+pub(crate) mod retention;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;
+mod submission;
 mod trust;
 mod tsa;
 pub mod tuf;
+pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
 
 use std::io;
@@ -76,6 +85,7 @@ pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
 pub use renew::{Issuer, Renewed, renew};
+pub use retention::{EraseError, Erased, erase};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
@@ -87,6 +97,7 @@ use issuers::Issuers;
 use keeper::Keeper;
 use limits::{Limiter, Limits};
 use metrics::Metrics;
+use retention::{Expiring, Retention};
 use sequencer::Sequencer;
 use witnesses::{Asking, Witnesses};
 
@@ -116,6 +127,7 @@ struct Parts {
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
     keeper: Keeper,
+    expiring: Option<Expiring>,
     /// Looks at files that may change.
     following: tokio::task::JoinHandle<()>,
 }
@@ -158,7 +170,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         files.push(Arc::clone(tls) as Arc<dyn Reload>);
     }
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
+    let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
+    let standing = Arc::new(keeper::standing(config)?);
+    files.push(Arc::clone(&standing) as Arc<dyn Reload>);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -175,8 +190,6 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let metrics_addr = watched.as_ref().map(|(_, address)| *address);
     let watched = watched.map(|(listener, address)| adopt(listener, address)).transpose()?;
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
-    let standing = Arc::new(keeper::standing(&config.data_dir)?);
-    files.push(Arc::clone(&standing) as Arc<dyn Reload>);
     let keeper = Keeper::start(&config.data_dir, Arc::clone(&standing), doors.issuers.clone())?;
     let store = Arc::new(Mutex::new(data.store));
     let metrics = Arc::new(Metrics::new());
@@ -188,6 +201,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let key = audit::open_key(&config.data_dir)?;
     let digests = doors.digests().into_iter().chain([
         ("witnesses", audit::digest_of(config.witnesses.as_deref())),
+        ("retention", audit::digest_of(config.retention.as_deref())),
+        ("trust", audit::digest_of_all(&config.trust)),
+        ("trust_root_ca", audit::digest_of_all(&config.trust_root_ca)),
         ("tls", tls.as_ref().map(|tls| tls.digest())),
         ("authorities", Some(standing.digest())),
     ]);
@@ -200,14 +216,21 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         let _ = sequencer_thread.join();
         return Err(error);
     }
-    let state = Arc::new(State::new(
+    let state = State::new(
         Arc::clone(&store),
         sequencer.clone(),
         standing,
         data.log_id,
         doors,
-        Watch { metrics, vitals, audit },
-    ));
+        Watch { metrics, vitals, audit: Arc::clone(&audit) },
+    );
+    let state = Arc::new(state.with_retention(retention.clone().unwrap_or_default()));
+    let expiring = retention
+        .map(|retention| {
+            Expiring::start(retention, Arc::clone(&store), audit, runtime.handle().clone())
+        })
+        .transpose()
+        .map_err(StartError::Threads)?;
     let asking = witnesses
         .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
         .transpose()
@@ -221,10 +244,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         let watchers = health::router(Arc::clone(&state));
         runtime.spawn(http::serve(watchers, listener, None, std::future::pending()));
     }
-    let server =
-        runtime.spawn(http::serve(routes::router(state, &config.data_dir), listener, tls, async {
-            let _ = asked.await;
-        }));
+    let server = runtime.spawn(http::serve(routes::router(state), listener, tls, async {
+        let _ = asked.await;
+    }));
     Ok(Running {
         local_addr,
         metrics_addr,
@@ -240,6 +262,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             sequencer_thread,
             asking,
             keeper,
+            expiring,
             following,
         }),
     })
@@ -379,6 +402,7 @@ impl Drop for Running {
             sequencer_thread,
             asking,
             keeper,
+            expiring,
             following,
         } = parts;
         following.abort();
@@ -390,6 +414,9 @@ impl Drop for Running {
             asking.stop();
         }
         keeper.stop();
+        if let Some(expiring) = expiring {
+            expiring.stop();
+        }
         sequencer.stop();
         if sequencer_thread.join().is_err() {
             tracing::error!("the sequencer panicked");

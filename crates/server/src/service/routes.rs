@@ -1,6 +1,5 @@
 //! Every route of the service.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,21 +8,24 @@ use axum::extract::{DefaultBodyLimit, Request, State as Shared};
 use axum::http::{Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use super::observe::observe;
-use super::{bundles, fulcio, health, log, rekor, tsa, tuf};
+use super::{bundles, find, fulcio, health, log, oci, openapi, rekor, tsa, tuf};
 use crate::error::ApiError;
 use crate::state::{Client, MAX_BODY, State};
 
 /// A whole request, from the end of its header to the start of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn router(state: Arc<State>, data_dir: &Path) -> Router {
+pub(super) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/healthz", get(log::health))
         .route("/readyz", get(health::ready))
-        .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
+        .route("/api/v1/bundles", get(find::bundles).post(bundles::submit))
+        .route("/api/v1/bundles/{index}", get(find::bundle))
+        .route("/api/v1/bundles/{index}/original", get(find::original))
+        .route("/api/v1/statements", get(find::statements))
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/witnessed-checkpoint", get(log::witnessed_checkpoint))
         .route("/api/v1/consistency", get(log::consistency))
@@ -38,7 +40,10 @@ pub(super) fn router(state: Arc<State>, data_dir: &Path) -> Router {
         .route("/api/v2/tile/{*path}", get(log::tile))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
-        .merge(tuf::router(data_dir))
+        .route("/tuf/{*path}", get(tuf::file))
+        .route("/v2/", any(oci::version))
+        .route("/v2/{*path}", any(oci::resource))
+        .route("/openapi.json", get(openapi::description))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))

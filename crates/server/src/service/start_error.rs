@@ -135,6 +135,22 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// A file of trusted roots or authorities, for bundles that are submitted, cannot be used.
+    #[error("{}: {problem}", path.display())]
+    UploadTrust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The file with the retention classes cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Retention {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file with the writers cannot be used.
     #[error("{}: {problem}", path.display())]
     Writers {
@@ -269,6 +285,13 @@ impl StartError {
             }
             Self::Limits { .. } => {
                 "write writes = { per_second = 5.0, burst = 50 }, and the same for reads and writer"
+            }
+            Self::UploadTrust { .. } => {
+                "give a trusted_root.json with --trust, certificates of authorities in PEM with \
+                 --trust-root-ca"
+            }
+            Self::Retention { .. } => {
+                "write [[class]] with name and keep (such as P10Y), and predicate_types or projects"
             }
             Self::Audit { .. } => {
                 "the configuration is another than the last time, which goes into the log first: look at \

@@ -5,27 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path as UrlPath, State};
-use axum::http::header;
+use axum::extract::State as Shared;
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+
 use sealwright_tuf::is_target_name;
 
 use super::repository::{TARGETS_DIR, repository_dir};
 use crate::error::ApiError;
+use crate::state::State;
 
-/// The routes below `/tuf/`, for a router of any state.
-pub(crate) fn router<S: Clone + Send + Sync + 'static>(data_dir: &Path) -> Router<S> {
-    let dir: Arc<Path> = repository_dir(data_dir).into();
-    Router::new().route("/tuf/{*path}", get(file)).with_state(dir)
-}
-
-async fn file(
-    State(dir): State<Arc<Path>>,
-    UrlPath(path): UrlPath<String>,
+/// A file of the repository. The path is taken as it was sent: a file has one, and no other spelling.
+pub(crate) async fn file(
+    Shared(state): Shared<Arc<State>>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
-    let place = place(&path).ok_or(ApiError::NotFound)?;
+    let path = uri.path().strip_prefix("/tuf/").unwrap_or_default();
+    let place = place(path).ok_or(ApiError::NotFound)?;
+    let dir = repository_dir(&state.vitals.data_dir);
     let read = tokio::task::spawn_blocking(move || fs::read(dir.join(place))).await;
     let content = match read.map_err(|_| ApiError::Stopping)? {
         Ok(content) => content,
@@ -36,7 +33,7 @@ async fn file(
         }
     };
     // Everything but the timestamp has version or digest in its name.
-    let caching = match path.as_str() {
+    let caching = match path {
         "timestamp.json" => "no-cache",
         _ => "public, max-age=31536000, immutable",
     };

@@ -31,7 +31,7 @@ pub use error::CeremonyError;
 pub use status::{Certificate, RoleStatus, Status, WARN_DAYS, WaitingRoot, status};
 
 pub(super) use ceremony::create;
-pub(super) use files::router;
+pub(super) use files::file;
 pub(super) use repository::{renew, wanted};
 
 /// Who signs the root, when a repository is made.
