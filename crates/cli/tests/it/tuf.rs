@@ -512,7 +512,8 @@ fn our_client_fetches_and_is_not_fooled() {
     home.run(&fetch).failed(1, "");
     // The next state with a snapshot of the last one.
     home.must("serve renew --data data --root-key data/offline/root-key.pem");
-    refused("/3.snapshot.json", &old[1], "snapshot: not the file that is meant");
+    // It may be longer than is said, and is not read to its end then.
+    refused("/3.snapshot.json", &old[1], "");
     double.copy(&home);
     home.must(&fetch);
     assert_eq!(home.read("trust/trusted_root.json"), home.read("data/trusted_root.json"));
