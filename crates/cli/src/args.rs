@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     admission, approve, attest, completions, demo, digest, doctor, evaluate, find, import, inspect,
-    key, log, man, revoke, roles, serve, sign, verify,
+    key, log, man, revoke, roles, serve, sign, trust, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -40,6 +40,7 @@ pub(crate) enum Command {
     Key(key::Args),
     Roles(roles::Args),
     Serve(serve::Args),
+    Trust(trust::Args),
     Log(log::Args),
     Find(find::Args),
     Import(import::Args),

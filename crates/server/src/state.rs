@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
 use tokio::sync::Semaphore;
 
+use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_store::{Appended, NewEntry, Store};
 
@@ -23,12 +24,12 @@ use crate::service::body::{BodyBudget, Room};
 use crate::service::client_address::{ForwardedHeader, Network, client_address};
 use crate::service::health::Vitals;
 use crate::service::issuers::Issuers;
+use crate::service::keeper::LiveStanding;
 use crate::service::limits::Limiter;
 use crate::service::metrics::Metrics;
 use crate::service::oci;
 use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
-use crate::service::upload_trust::UploadTrust;
 use crate::service::witnesses::Cosignatures;
 
 /// The largest body of a request in bytes.
@@ -48,18 +49,14 @@ pub(crate) struct State {
     pub(crate) store: Arc<Mutex<Store>>,
     /// The only way to append.
     pub(crate) sequencer: Sequencer,
-    /// `trusted_root.json` as it is on disk.
-    pub(crate) trusted_root_json: String,
+    /// The trusted root and the authorities, which change while the service runs.
+    pub(crate) standing: Arc<LiveStanding>,
     /// The log's key id in log entries.
     pub(crate) log_id: [u8; 32],
-    /// The authorities, if this instance has them.
-    authorities: Option<Authorities>,
     /// What witnesses signed.
     pub(crate) cosignatures: Arc<Cosignatures>,
     /// Who may come in, and how often.
     doors: Doors,
-    /// Whom this instance believes about what is submitted.
-    pub(crate) upload_trust: UploadTrust,
     /// What digests of OCI artifacts stand for.
     pub(crate) oci: oci::Known,
     /// How long statements are kept.
@@ -131,9 +128,8 @@ impl State {
     pub(crate) fn new(
         store: Arc<Mutex<Store>>,
         sequencer: Sequencer,
-        trusted_root_json: String,
+        standing: Arc<LiveStanding>,
         log_id: [u8; 32],
-        authorities: Option<Authorities>,
         doors: Doors,
         watch: Watch,
     ) -> Self {
@@ -142,12 +138,10 @@ impl State {
         Self {
             store,
             sequencer,
-            trusted_root_json,
+            standing,
             log_id,
-            authorities,
             cosignatures: Arc::default(),
             doors,
-            upload_trust: UploadTrust::default(),
             oci: oci::Known::default(),
             retention: Retention::default(),
             metrics,
@@ -159,14 +153,14 @@ impl State {
         }
     }
 
-    /// The same, believing these about what is submitted, and keeping it for so long.
-    pub(crate) fn with_statements(self, upload_trust: UploadTrust, retention: Retention) -> Self {
-        Self { upload_trust, retention, ..self }
+    /// The same, keeping what is submitted for so long.
+    pub(crate) fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// The authorities.
-    pub(crate) fn authorities(&self) -> Result<&Authorities, ApiError> {
-        self.authorities.as_ref().ok_or(ApiError::NoAuthorities)
+    pub(crate) fn authorities(&self) -> Result<Arc<Authorities>, ApiError> {
+        self.standing.get().authorities.clone().ok_or(ApiError::NoAuthorities)
     }
 
     /// Whose tokens the certificate authority takes.
@@ -309,6 +303,12 @@ async fn blocking<T: Send + 'static>(
 /// The time in seconds since 1970; 0 if the clock is before that.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The same as a time of the calendar.
+pub(crate) fn time_now() -> Result<Timestamp, StartError> {
+    let now = now();
+    Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })
 }
 
 /// The time to sign with at `now`, when the last signature was at `last_signed`.

@@ -18,6 +18,7 @@ pub(crate) mod revoke;
 pub(crate) mod roles;
 pub(crate) mod serve;
 pub(crate) mod sign;
+pub(crate) mod trust;
 pub(crate) mod verify;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Key(args) => key::run(&args, ui),
         Command::Roles(args) => roles::run(&args, ui),
         Command::Serve(args) => serve::run(&args, ui),
+        Command::Trust(args) => trust::run(&args, ui),
         Command::Log(args) => log::run(&args, ui),
         Command::Admission(args) => admission::run(&args, ui),
         Command::Demo(args) => demo::run(&args, ui),

@@ -18,9 +18,11 @@ mod backup;
 mod check;
 mod erase;
 mod migrate;
+mod renew;
 mod restore;
 mod storage;
 mod trust;
+mod tuf;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
 ///
@@ -38,12 +40,15 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the keys of a new instance: log, certificate authority, timestamp authority.
+    /// Make the keys of a new instance: log, authorities, TUF repository.
     Init(InitArgs),
     /// Write what clients need to know of the instance.
     Trust(trust::Args),
     /// Move the log of a stopped instance to PostgreSQL and a bucket.
     Migrate(migrate::Args),
+    /// Give the authorities new keys and certificates.
+    Renew(renew::Args),
+    Tuf(tuf::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
     /// Erase what statements of a stopped instance say, and keep their entries.
@@ -59,6 +64,8 @@ enum Command {
 struct InitArgs {
     #[command(flatten)]
     instance: InstanceArgs,
+    #[command(flatten)]
+    tuf: tuf::RootKeyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,6 +143,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
         Some(Command::Migrate(args)) => migrate::run(args, ui),
+        Some(Command::Renew(args)) => renew::run(args, ui),
+        Some(Command::Tuf(args)) => tuf::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
         Some(Command::Erase(args)) => erase::run(args, ui),
         Some(Command::Backup(args)) => backup::run(args, ui),
@@ -144,15 +153,17 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
 }
 
 fn init(args: &InitArgs, ui: &Ui) -> Result<ExitCode, CliError> {
-    let made = service::init(&args.instance.config()?)?;
+    let made = service::init(&Config { tuf: args.tuf.keys(), ..args.instance.config()? })?;
     let data = &args.instance.data;
     let value = json!({
         "ok": true,
         "data": output::path(data),
         "log_key_created": made.log_key_created,
         "root_key": made.root_key.as_deref().map(output::path),
+        "tuf": tuf::made_value(made.tuf.as_ref()),
     });
     let what = match (made.log_key_created, &made.root_key) {
+        (false, None) if made.tuf.is_some() => "made the TUF repository",
         (false, None) => "everything was there already",
         (false, Some(_)) => "made the authorities",
         (true, None) => "made the log",
@@ -179,6 +190,9 @@ fn say_what_was_made(made: &Initialised, instance: &InstanceArgs, ui: &Ui) {
              makes the next certificates of the authorities.",
             path.display()
         ));
+    }
+    if let Some(made) = &made.tuf {
+        tuf::say_what_was_made(made, ui);
     }
 }
 
@@ -250,6 +264,10 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
 
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
+        let error = match error {
+            StartError::Ceremony(error) => return (*error).into(),
+            error => error,
+        };
         let message = format!("cannot start the service: {}", Self::chain(&error));
         let hint = error.hint();
         match error {

@@ -48,4 +48,5 @@ mod statements;
 mod stock;
 mod team;
 mod terminal;
+mod tuf;
 mod verify;

@@ -56,8 +56,9 @@ pub(super) async fn submit(
     let checked = state.compute(move || {
         let now = Timestamp::from_unix(now())
             .map_err(|_| ApiError::Internal { what: "the clock is outside of all calendars" })?;
-        let tsa = shared.authorities().ok().map(|authorities| &authorities.tsa);
-        Submission::check(&body, &Judge { trust: &shared.upload_trust, tsa, now })
+        let standing = shared.standing.get();
+        let tsa = standing.authorities.as_ref().map(|authorities| &authorities.tsa);
+        Submission::check(&body, &Judge { trust: &standing.upload_trust, tsa, now })
     });
     let Submission { body, bundle, facts } = checked.await?;
     let retention = state.retention.class_of(&facts.predicate_type, project.as_str()).to_owned();

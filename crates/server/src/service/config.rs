@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sealwright_store::Place;
 
 use super::client_address::{ForwardedHeader, Network};
+use super::tuf::RootKeys;
 
 /// How the attestation service runs. Every field but the directory has a default that lets one try
 /// it; unknown fields are refused when it is read from a file.
@@ -42,6 +43,10 @@ pub struct Config {
     /// has none is only a log.
     #[serde(default)]
     pub init: bool,
+
+    /// Who signs the root of the TUF repository that `init` makes.
+    #[serde(default)]
+    pub tuf: RootKeys,
 
     /// TOML file with the issuers of ID tokens for which the certificate authority issues. Without it,
     /// nobody gets a certificate.
@@ -122,6 +127,7 @@ impl Config {
             origin: Self::default_origin(),
             tls: None,
             init: false,
+            tuf: RootKeys::default(),
             issuers: None,
             witnesses: None,
             writers: None,

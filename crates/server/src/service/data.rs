@@ -6,6 +6,7 @@
 //! <data_dir>/url                 where the service was last to be reached
 //! <data_dir>/audit-key.pem, configuration.json   see [`super::audit`]
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
+//! <data_dir>/tuf/                the TUF repository, if it has one
 //! <data_dir>/…                   the store's files
 //! ```
 
@@ -44,7 +45,6 @@ pub(super) struct Data {
     pub(super) trusted_root_json: String,
     /// Whether this start made the log's key.
     pub(super) log_key_created: bool,
-    pub(super) authorities: Option<Authorities>,
 }
 
 /// Opens the data directory at `now` (seconds since 1970); makes what is not there yet.
@@ -62,9 +62,9 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
         }
     };
     let authorities = authorities::open(dir)?;
-    let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref())?;
+    let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref(), now)?;
     let log_id = key.verifier().log_id();
-    Ok(Data { store, reader, log_id, trusted_root_json, log_key_created, authorities })
+    Ok(Data { store, reader, log_id, trusted_root_json, log_key_created })
 }
 
 /// Opens the store of an instance that is there, and publishes what is owed; makes no key.
@@ -203,7 +203,13 @@ fn trusted_root(
     key: &LogKey,
     store: &Store,
     authorities: Option<&Authorities>,
+    now: u64,
 ) -> Result<String, StartError> {
+    let now =
+        Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })?;
+    let with_authorities = |text: &str, base_url: &str| {
+        authorities.and_then(|authorities| with_authorities(text, authorities, base_url, now))
+    };
     let dir = config.data_dir.as_path();
     let path = dir.join(TRUSTED_ROOT_FILE);
     let bad = || StartError::TrustedRoot { path: path.clone() };
@@ -211,14 +217,9 @@ fn trusted_root(
         Ok(text) => {
             let root = TrustedRoot::parse(text.as_bytes()).map_err(|_| bad())?;
             let log = root.log(&key.verifier().log_id()).ok_or_else(bad)?;
-            return match authorities {
-                Some(authorities) if has_no_authorities(&text) => {
-                    let text = with_authorities(&text, authorities, &log.base_url);
-                    replace(dir, TRUSTED_ROOT_FILE, text.as_bytes())?;
-                    Ok(text)
-                }
-                _ => Ok(text),
-            };
+            let Some(text) = with_authorities(&text, &log.base_url) else { return Ok(text) };
+            replace(dir, TRUSTED_ROOT_FILE, text.as_bytes())?;
+            return Ok(text);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(StartError::file(&path, error)),
@@ -233,10 +234,7 @@ fn trusted_root(
         valid_until: None,
     })
     .to_json();
-    let text = match authorities {
-        Some(authorities) => with_authorities(&text, authorities, &config.base_url()),
-        None => text,
-    };
+    let text = with_authorities(&text, &config.base_url()).unwrap_or(text);
     write_new(dir, TRUSTED_ROOT_FILE, text.as_bytes(), 0o644)?;
     Ok(text)
 }
@@ -254,17 +252,17 @@ pub(super) fn read_url(dir: &Path) -> Option<String> {
     Some(fs::read_to_string(dir.join(URL_FILE)).ok()?.trim_end().to_owned())
 }
 
-/// Whether a trusted root was written before the instance had authorities.
-fn has_no_authorities(trusted_root: &str) -> bool {
-    serde_json::from_str(trusted_root).is_ok_and(|value: Value| {
-        value["timestampAuthorities"].as_array().is_none_or(Vec::is_empty)
-    })
-}
-
-fn with_authorities(trusted_root: &str, authorities: &Authorities, base_url: &str) -> String {
-    let mut value: Value = serde_json::from_str(trusted_root).unwrap_or_default();
-    authorities.add_to(&mut value, base_url);
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+/// A trusted root with the authorities as they are now: those that it does not know yet, of an instance that
+/// had none before or whose renewal was cut short. `None` if it knows them.
+pub(super) fn with_authorities(
+    trusted_root: &str,
+    authorities: &Authorities,
+    base_url: &str,
+    now: Timestamp,
+) -> Option<String> {
+    let mut value: Value = serde_json::from_str(trusted_root).ok()?;
+    let changed = authorities.add_to(&mut value, base_url, now);
+    changed.then(|| serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
 }
 
 /// Writes a file in place of another, completely or not at all.

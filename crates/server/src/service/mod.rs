@@ -15,6 +15,7 @@
 //! | `GET /api/v1/timestamp/certchain` | its certificates |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
 //! | `GET /api/v1/witnessed-checkpoint` | the last checkpoint that enough witnesses cosigned |
+//! | `GET /tuf/…` | the TUF repository, from which clients learn whom to trust |
 //! | `GET /healthz` | whether it works |
 //! | `GET /readyz` | whether it can take entries, and why not |
 //!
@@ -41,6 +42,7 @@ mod fulcio;
 pub(crate) mod health;
 mod issuer_keys;
 pub(crate) mod issuers;
+pub(crate) mod keeper;
 pub(crate) mod limits;
 mod log;
 pub(crate) mod metrics;
@@ -49,6 +51,7 @@ mod observe;
 pub(crate) mod oci;
 mod openapi;
 mod rekor;
+mod renew;
 pub(crate) mod retention;
 mod routes;
 pub(crate) mod sequencer;
@@ -56,6 +59,7 @@ mod start_error;
 mod submission;
 mod trust;
 mod tsa;
+pub mod tuf;
 pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
 
@@ -78,11 +82,13 @@ use crate::state::{Doors, State, Watch};
 use crate::{http, tls};
 
 pub use audit::audit_public_key;
+pub use authorities::Renewal;
 pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
 pub use migrate::migrate;
+pub use renew::{Issuer, Renewed, renew};
 pub use retention::{EraseError, Erased, erase};
 pub use sealwright_store::{Moved, Place};
 pub use start_error::StartError;
@@ -90,15 +96,14 @@ pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use access::Access;
 use audit::Audit;
-use authorities::Authorities;
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use health::Vitals;
 use issuers::Issuers;
+use keeper::Keeper;
 use limits::{Limiter, Limits};
 use metrics::Metrics;
 use retention::{Expiring, Retention};
 use sequencer::Sequencer;
-use upload_trust::UploadTrust;
 use witnesses::{Asking, Witnesses};
 
 /// What still runs this long after everything has been answered is left behind.
@@ -128,6 +133,7 @@ struct Parts {
     asking: Option<Asking>,
     /// Dropped at the end, since a connection to a database must not be closed on an async thread.
     stores: [Arc<Mutex<Store>>; 2],
+    keeper: Keeper,
     expiring: Option<Expiring>,
     /// Looks at files that may change.
     following: tokio::task::JoinHandle<()>,
@@ -173,12 +179,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
-    let upload_trust = UploadTrust::read(
-        &data.trusted_root_json,
-        data.authorities.as_ref(),
-        &config.trust,
-        &config.trust_root_ca,
-    )?;
+    let standing = Arc::new(keeper::standing(config)?);
+    files.push(Arc::clone(&standing) as Arc<dyn Reload>);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -195,13 +197,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let metrics_addr = watched.as_ref().map(|(_, address)| *address);
     let watched = watched.map(|(listener, address)| adopt(listener, address)).transpose()?;
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
+    let keeper = Keeper::start(&config.data_dir, Arc::clone(&standing), doors.issuers.clone())?;
     let store = Arc::new(Mutex::new(data.store));
     let metrics = Arc::new(Metrics::new());
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store), metrics.sequencer.clone())
             .map_err(StartError::Threads)?;
     let refusable = doors.files();
-    let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, data.authorities.as_ref());
+    let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, Arc::clone(&standing));
     let key = audit::open_key(&config.data_dir)?;
     let digests = doors.digests().into_iter().chain([
         ("witnesses", audit::digest_of(config.witnesses.as_deref())),
@@ -209,7 +212,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         ("trust", audit::digest_of_all(&config.trust)),
         ("trust_root_ca", audit::digest_of_all(&config.trust_root_ca)),
         ("tls", tls.as_ref().map(|tls| tls.digest())),
-        ("authorities", data.authorities.as_ref().map(Authorities::digest)),
+        ("authorities", Some(standing.digest())),
     ]);
     let configuration = audit::configuration(config, &key, digests);
     let audit = Audit::new(&config.data_dir, key, &config.origin, &data.log_id, sequencer.clone())?;
@@ -228,14 +231,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let state = State::new(
         Arc::clone(&reader),
         sequencer.clone(),
-        data.trusted_root_json.clone(),
+        standing,
         data.log_id,
-        data.authorities,
         doors,
         Watch { metrics, vitals, audit: Arc::clone(&audit) },
     );
-    let state =
-        Arc::new(state.with_statements(upload_trust, retention.clone().unwrap_or_default()));
+    let state = Arc::new(state.with_retention(retention.clone().unwrap_or_default()));
     let expiring = retention
         .map(|retention| {
             Expiring::start(retention, Arc::clone(&reader), audit, runtime.handle().clone())
@@ -272,6 +273,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             sequencer,
             sequencer_thread,
             asking,
+            keeper,
             expiring,
             stores,
             following,
@@ -412,6 +414,7 @@ impl Drop for Running {
             sequencer,
             sequencer_thread,
             asking,
+            keeper,
             expiring,
             following,
             stores,
@@ -424,6 +427,7 @@ impl Drop for Running {
         if let Some(asking) = asking {
             asking.stop();
         }
+        keeper.stop();
         if let Some(expiring) = expiring {
             expiring.stop();
         }

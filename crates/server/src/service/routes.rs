@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 
 use super::observe::observe;
-use super::{bundles, find, fulcio, health, log, oci, openapi, rekor, tsa};
+use super::{bundles, find, fulcio, health, log, oci, openapi, rekor, tsa, tuf};
 use crate::error::ApiError;
 use crate::state::{Client, MAX_BODY, State};
 
@@ -40,6 +40,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/api/v2/tile/{*path}", get(log::tile))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
+        .route("/tuf/{*path}", get(tuf::file))
         .route("/v2/", any(oci::version))
         .route("/v2/{*path}", any(oci::resource))
         .route("/openapi.json", get(openapi::description))

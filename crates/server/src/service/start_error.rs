@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sealwright_store::{StoreError, WriteFault};
 
+use super::tuf::CeremonyError;
 use crate::tls::TlsError;
 
 /// Why the service does not start. [`StartError::hint`] says what to do next.
@@ -234,6 +235,9 @@ pub enum StartError {
     /// This program was built without PostgreSQL and S3.
     #[error("this program was built without PostgreSQL and S3")]
     NotBuilt,
+    /// What clients trust could not be made or renewed.
+    #[error(transparent)]
+    Ceremony(Box<CeremonyError>),
     /// The system gives no threads.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
@@ -340,6 +344,7 @@ impl StartError {
                  like), and that they can be reached; nothing that was acknowledged is lost"
             }
             Self::NotBuilt => "build it with the feature `scale-out`",
+            Self::Ceremony(error) => error.hint(),
             Self::Threads(_) => "raise the limit on processes for this user",
         }
     }
