@@ -194,12 +194,17 @@ fn an_erased_approval_is_a_denial_and_a_revocation_is_never_erased() {
     team.approve_fully("model");
     assert!(team.decide("model").0);
     let approvals = found(&team.home, &team.service, "--type approval");
+    team.must("officer", "approve model --as compliance --reject");
+    let all = found(&team.home, &team.service, "--type approval");
+    let rejection = all.iter().find(|index| !approvals.contains(index)).unwrap();
     team.must("security", "revoke model --reason test --as security");
     let revocation = found(&team.home, &team.service, "--type revocation");
     let Team { home, service } = team;
     service.stop();
     let refused = format!("serve erase {} --reason wish --data data", revocation[0]);
     home.run(&refused).failed(1, "is never erased");
+    home.run(&format!("serve erase {rejection} --reason wish --data data"))
+        .failed(1, "is never erased");
     home.must(&format!("serve erase {} --reason wish --data data", approvals[0]));
     home.must("serve check --data data");
     let team = Team { service: Server::serve(&home, "data"), home };

@@ -117,16 +117,14 @@ pub fn gather(
             Err(error) => ignored.push(format!("{}: {error}", error.code())),
         }
     }
-    // The later of two statements of a type may take back what the earlier says; if it was erased, the
-    // earlier cannot be believed any more.
+    // A no holds until its author takes it back, whatever was said after it: what was erased may have
+    // been one, and then nothing of its type can be believed, be it earlier or later.
     verified.retain(|statement| {
-        let by_erased = |other: &&ErasedStatement| {
-            other.predicate_type == statement.statement().predicate_type
-                && other.index > statement.logged().index()
-        };
-        let Some(later) = erased.iter().find(by_erased) else { return true };
+        let predicate_type = &statement.statement().predicate_type;
+        let gap = erased.iter().find(|erased| erased.predicate_type == *predicate_type);
+        let Some(gap) = gap else { return true };
         let index = statement.logged().index();
-        ignored.push(format!("ERASED: entry {} said more than entry {index}", later.index));
+        ignored.push(format!("ERASED: entry {} may have said no to entry {index}", gap.index));
         false
     });
     // A statement may have been logged after the first question.

@@ -61,7 +61,8 @@ pub(super) async fn submit(
         Submission::check(&body, &Judge { trust: &standing.upload_trust, tsa, now })
     });
     let Submission { body, bundle, facts } = checked.await?;
-    let retention = state.retention.class_of(&facts.predicate_type, project.as_str()).to_owned();
+    let retention = state.retention.class_of(&facts.predicate_type, project.as_str(), &bundle);
+    let retention = retention.to_owned();
     let statement = StatementRecord {
         envelope_sha256: facts.digest,
         predicate_type: facts.predicate_type,

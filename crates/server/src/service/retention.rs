@@ -4,8 +4,8 @@
 //! entry, which is hashes and a signature, stays, and with it every proof; so does what the statement
 //! is found by. A verifier that misses a statement it needs denies.
 //!
-//! Revocations are never erased: to miss one would be a yes where a no was said. Neither is the record of
-//! what those did who run the service.
+//! Revocations, rejections and tests that were not passed are never erased: to miss one would be a yes
+//! where a no was said. Neither is the record of what those did who run the service.
 
 use std::fs;
 use std::path::Path;
@@ -15,9 +15,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 
-use sealwright_attest::predicate::{ADMINISTRATION, REVOCATION};
+use sealwright_attest::predicate::{ADMINISTRATION, APPROVAL, REVOCATION, TEST_RESULT};
 use sealwright_store::{Payload, Place, Store, StoreError};
 use sealwright_tlog::VerifierKey;
 use serde_json::json;
@@ -33,6 +36,10 @@ use crate::state::{lock, now};
 
 /// Types of statements that stay.
 const NEVER: [&str; 2] = [REVOCATION, ADMINISTRATION];
+
+/// Types of statements of which only a yes may be erased, where it is said, and what a yes is.
+const ONLY_IF: [(&str, &str, &str); 2] =
+    [(APPROVAL, "decision", "APPROVED"), (TEST_RESULT, "result", "PASSED")];
 
 const DAY_S: u64 = 24 * 60 * 60;
 
@@ -126,15 +133,14 @@ impl Retention {
     }
 
     /// The class of a statement; empty if it is kept for ever.
-    pub(super) fn class_of(&self, predicate_type: &str, project: &str) -> &str {
+    pub(super) fn class_of(&self, predicate_type: &str, project: &str, bundle: &[u8]) -> &str {
         let fits = |list: &[String], value: &str| {
             list.is_empty() || list.iter().any(|known| known == value)
         };
         let class = self.0.iter().find(|class| {
-            !NEVER.contains(&predicate_type)
-                && fits(&class.predicate_types, predicate_type)
-                && fits(&class.projects, project)
+            fits(&class.predicate_types, predicate_type) && fits(&class.projects, project)
         });
+        let class = class.filter(|_| !stays(predicate_type, bundle));
         class.map_or("", |class| &class.name)
     }
 
@@ -168,6 +174,25 @@ impl Retention {
         }
         Ok(erased)
     }
+}
+
+/// Whether a statement is never erased, by its type and what it says.
+fn stays(predicate_type: &str, bundle: &[u8]) -> bool {
+    if NEVER.contains(&predicate_type) {
+        return true;
+    }
+    let only_if = ONLY_IF.iter().find(|(known, ..)| *known == predicate_type);
+    only_if.is_some_and(|(_, field, yes)| {
+        let said = predicate_of(bundle).and_then(|predicate| Some(predicate.get(field)? == *yes));
+        said != Some(true)
+    })
+}
+
+fn predicate_of(bundle: &[u8]) -> Option<Value> {
+    let bundle: Value = serde_json::from_slice(bundle).ok()?;
+    let payload = STANDARD.decode(bundle.pointer("/dsseEnvelope/payload")?.as_str()?).ok()?;
+    let mut statement: Value = serde_json::from_slice(&payload).ok()?;
+    Some(statement.get_mut("predicate")?.take())
 }
 
 /// Looks for what has had its time, until it is told to stop.
@@ -240,8 +265,8 @@ pub enum EraseError {
         /// What failed.
         problem: String,
     },
-    /// Revocations and administrative acts stay.
-    #[error("statement {index} is of type {predicate_type}, which is never erased")]
+    /// Administrative acts stay, and whatever is a no.
+    #[error("statement {index}, of type {predicate_type}, is never erased")]
     Never {
         /// The index.
         index: u64,
@@ -270,12 +295,11 @@ pub fn erase(
     for &index in indexes {
         let statement = store.statement(index).map_err(unreadable)?;
         let statement = statement.ok_or(EraseError::NoStatement { index })?;
-        if NEVER.contains(&statement.predicate_type.as_str()) {
+        let Payload::Kept { bundle, .. } = &statement.payload else { continue };
+        if stays(&statement.predicate_type, bundle) {
             return Err(EraseError::Never { index, predicate_type: statement.predicate_type });
         }
-        if matches!(statement.payload, Payload::Kept { .. }) {
-            due.push(index);
-        }
+        due.push(index);
     }
     let store = Arc::new(Mutex::new(store));
     if !due.is_empty() {
@@ -368,9 +392,34 @@ mod tests {
             ("https://a/c", "", "rest"),
             (REVOCATION, "loans", ""),
         ] {
-            assert_eq!(retention.class_of(predicate_type, project), class, "{predicate_type}");
+            let found = retention.class_of(predicate_type, project, b"{}");
+            assert_eq!(found, class, "{predicate_type}");
         }
-        assert_eq!(Retention::default().class_of("https://a/b", "loans"), "");
+        assert_eq!(Retention::default().class_of("https://a/b", "loans", b"{}"), "");
+    }
+
+    #[test]
+    fn only_a_yes_has_a_class() {
+        let retention = read("[[class]]\nname = \"all\"\nkeep = \"P1D\"\n").unwrap();
+        let bundle = |predicate: Value| {
+            let payload = STANDARD.encode(json!({"predicate": predicate}).to_string());
+            json!({"dsseEnvelope": {"payload": payload}}).to_string().into_bytes()
+        };
+        for (predicate_type, predicate, class) in [
+            (APPROVAL, json!({"decision": "APPROVED"}), "all"),
+            (APPROVAL, json!({"decision": "REJECTED"}), ""),
+            (APPROVAL, json!({}), ""),
+            (APPROVAL, json!(["APPROVED"]), ""),
+            (TEST_RESULT, json!({"result": "PASSED"}), "all"),
+            (TEST_RESULT, json!({"result": "WARNED"}), ""),
+            (TEST_RESULT, json!({"result": "FAILED"}), ""),
+            ("https://a/b", json!({"decision": "REJECTED"}), "all"),
+        ] {
+            let found = retention.class_of(predicate_type, "", &bundle(predicate.clone()));
+            assert_eq!(found, class, "{predicate_type} {predicate}");
+        }
+        assert_eq!(retention.class_of(APPROVAL, "", b"nonsense"), "");
+        assert_eq!(retention.class_of("", "", b"{\"messageSignature\": {}}"), "all");
     }
 
     #[test]
