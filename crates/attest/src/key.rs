@@ -238,7 +238,7 @@ impl PublicKey {
 ///
 /// A signature (r, s) can be turned by anybody into (r, n - s), which is valid too. With the key and
 /// the message `r` names the pair of them, and so one act of signing.
-pub(crate) fn signature_r(signature: &[u8]) -> Option<Vec<u8>> {
+pub fn signature_r(signature: &[u8]) -> Option<Vec<u8>> {
     let read = |signature| -> spki::der::Result<Vec<u8>> {
         SliceReader::new(signature)?.sequence(|reader| {
             let (r, _s) = (UintRef::decode(reader)?, UintRef::decode(reader)?);

@@ -59,12 +59,21 @@ pub(crate) enum ApiError {
     /// Nobody who may submit statements.
     #[error("submitting needs a token or certificate of a writer: Authorization: Bearer")]
     NoWriter,
+    /// Something is shown that no reader has.
+    #[error("this is no reader's token or certificate; without one you get what anybody may read")]
+    NoReader,
     /// A writer, but not of that project. Whether there is such a project is not said.
     #[error("this writer may not submit to that project")]
     Project,
     /// The statement is in the log under another project.
     #[error("this statement was submitted to another project before, and belongs there")]
     OtherProject,
+    /// The statement is in the log with the other form of the same signature.
+    #[error("this is entry {index} with its signature in another form, and is logged only once")]
+    Twin {
+        /// The entry that is there.
+        index: u64,
+    },
     /// Too many requests.
     #[error("too many requests; the next one in {retry_after_s} seconds")]
     RateLimited {
@@ -252,8 +261,10 @@ impl ApiError {
                 Row(Http::UNSUPPORTED_MEDIA_TYPE, InvalidArgument, "CONTENT_TYPE", None)
             }
             Self::NoWriter => Row(Http::UNAUTHORIZED, Unauthenticated, "WRITER", None),
+            Self::NoReader => Row(Http::UNAUTHORIZED, Unauthenticated, "READER", None),
             Self::Project => Row(Http::FORBIDDEN, PermissionDenied, "PROJECT", None),
             Self::OtherProject => Row(Http::CONFLICT, AlreadyExists, "OTHER_PROJECT", None),
+            Self::Twin { .. } => Row(Http::CONFLICT, AlreadyExists, "TWIN", None),
             Self::RateLimited { .. } => {
                 Row(Http::TOO_MANY_REQUESTS, ResourceExhausted, "RATE_LIMITED", None)
             }

@@ -19,6 +19,7 @@ use super::body;
 use super::facts::Facts;
 use super::find::query_error;
 use super::submission::{Judge, Submission};
+use super::twins;
 use crate::error::ApiError;
 use crate::state::{MAX_BODY, State, now};
 
@@ -58,7 +59,10 @@ pub(super) async fn submit(
             .map_err(|_| ApiError::Internal { what: "the clock is outside of all calendars" })?;
         let standing = shared.standing.get();
         let tsa = standing.authorities.as_ref().map(|authorities| &authorities.tsa);
-        Submission::check(&body, &Judge { trust: &standing.upload_trust, tsa, now })
+        let judge = Judge { trust: &standing.upload_trust, tsa, now };
+        let submission = Submission::check(&body, &judge)?;
+        twins::refuse(&shared, &submission.body, &submission.facts)?;
+        Ok(submission)
     });
     let Submission { body, bundle, facts } = checked.await?;
     let retention = state.retention.class_of(&facts.predicate_type, project.as_str(), &bundle);

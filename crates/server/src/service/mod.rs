@@ -60,6 +60,7 @@ mod submission;
 mod trust;
 mod tsa;
 pub mod tuf;
+mod twins;
 pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
 

@@ -9,4 +9,5 @@ mod client;
 mod hostile;
 mod operation;
 mod service;
+mod twins;
 mod world;
