@@ -22,7 +22,7 @@ use crate::tls;
 mod statements;
 
 pub use statements::{
-    ErasedStatement, Found, ListedSigner, ListedStatement, StatementPage, StatementQuery,
+    ErasedStatement, Found, Gaps, ListedSigner, ListedStatement, StatementPage, StatementQuery,
 };
 
 /// Most bytes of an answer, and of all the pages of one.

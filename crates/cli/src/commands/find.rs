@@ -8,7 +8,9 @@ use serde_json::json;
 
 use sealwright_attest::predicate;
 use sealwright_manifest::Sha256;
-use sealwright_server::client::{ListedSigner, ListedStatement, ServiceClient, StatementQuery};
+use sealwright_server::client::{
+    Gaps, ListedSigner, ListedStatement, ServiceClient, StatementQuery,
+};
 
 use crate::error::CliError;
 use crate::files::{self, Access};
@@ -153,7 +155,7 @@ fn export(
         .map_err(failed)?;
     let mut out = BufWriter::new(file);
     let (mut count, mut fault) = (0, None);
-    let erased = client.find_json(query, |bundle| {
+    let Gaps { erased, .. } = client.find_json(query, |bundle| {
         count += 1;
         if fault.is_none() {
             fault = writeln!(out, "{bundle}").err();

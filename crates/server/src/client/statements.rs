@@ -46,6 +46,18 @@ pub struct Found {
     pub bundles: Vec<Bundle>,
     /// Statements whose bundles were erased, in log order.
     pub erased: Vec<ErasedStatement>,
+    /// Whether the service says that nothing was kept back: some services give everybody only the
+    /// statements of some projects.
+    pub complete: bool,
+}
+
+/// What a query finds beside the bundles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gaps {
+    /// As in [`Found::erased`].
+    pub erased: Vec<ErasedStatement>,
+    /// As [`Found::complete`].
+    pub complete: bool,
 }
 
 /// A statement of which nothing but the entry is left.
@@ -120,13 +132,16 @@ struct WirePage {
     bundles: Vec<Value>,
     #[serde(default)]
     erased: Vec<ErasedStatement>,
+    /// A service that does not say so keeps something back.
+    #[serde(default)]
+    complete: bool,
     #[serde(default)]
     next: Option<u64>,
 }
 
 impl From<Vec<Bundle>> for Found {
     fn from(bundles: Vec<Bundle>) -> Self {
-        Self { bundles, erased: Vec::new() }
+        Self { bundles, erased: Vec::new(), complete: true }
     }
 }
 
@@ -225,7 +240,7 @@ impl ServiceClient {
     /// revocation.
     pub fn find(&self, query: &StatementQuery) -> Result<Found, ClientError> {
         let mut found = Found::default();
-        let erased = self.pages(query, Some(PAGES_TIMEOUT), |bundle| {
+        let Gaps { erased, complete } = self.pages(query, Some(PAGES_TIMEOUT), |bundle| {
             match Bundle::from_value(bundle) {
                 Ok(bundle) => found.bundles.push(bundle),
                 Err(BundleError::NoStatement) => {}
@@ -233,11 +248,11 @@ impl ServiceClient {
             }
             Ok(())
         })?;
-        Ok(Found { erased, ..found })
+        Ok(Found { erased, complete, ..found })
     }
 
     /// Gives every bundle that a query finds to `take`, as JSON, in log order, however many and however
-    /// long it takes; and then what was erased.
+    /// long it takes; and then what is missing.
     ///
     /// # Errors
     /// [`ClientError`], and those of `take`.
@@ -245,7 +260,7 @@ impl ServiceClient {
         &self,
         query: &StatementQuery,
         take: impl FnMut(Value) -> Result<(), ClientError>,
-    ) -> Result<Vec<ErasedStatement>, ClientError> {
+    ) -> Result<Gaps, ClientError> {
         self.pages(query, None, take)
     }
 
@@ -255,9 +270,9 @@ impl ServiceClient {
         query: &StatementQuery,
         time: Option<Duration>,
         mut take: impl FnMut(Value) -> Result<(), ClientError>,
-    ) -> Result<Vec<ErasedStatement>, ClientError> {
+    ) -> Result<Gaps, ClientError> {
         let url = format!("{}/api/v1/bundles", self.base);
-        let mut erased = Vec::new();
+        let mut gaps = Gaps { erased: Vec::new(), complete: true };
         let mut left = MAX_ANSWER;
         let mut from = 0;
         let started = Instant::now();
@@ -277,9 +292,10 @@ impl ServiceClient {
                 return Err(malformed("an empty page that is not the last"));
             }
             page.bundles.into_iter().try_for_each(&mut take)?;
-            erased.extend(page.erased);
+            gaps.erased.extend(page.erased);
+            gaps.complete &= page.complete;
             match page.next {
-                None => return Ok(erased),
+                None => return Ok(gaps),
                 // Otherwise it would go on for ever.
                 Some(next) if next > from => from = next,
                 Some(_) => return Err(malformed("a page that leads nowhere")),

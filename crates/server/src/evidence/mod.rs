@@ -6,11 +6,11 @@
 //! checkpoint, which policy bounds, limits for how long a service that was cut off from its log
 //! can go on showing an old state of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use sealwright_attest::predicate::REVOCATION;
-use sealwright_attest::{RoleBinding, Timestamp, TrustedRoot, Verified, verify};
+use sealwright_attest::{PublicKey, RoleBinding, Timestamp, TrustedRoot, Verified, verify};
 use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
 use sealwright_tlog::{Hash, verify_checkpoint};
@@ -50,6 +50,8 @@ pub mod code {
     pub const LOG_ROLLED_BACK: &str = "LOG_ROLLED_BACK";
     /// A revocation was erased, so that nobody knows what it revoked.
     pub const REVOCATION_ERASED: &str = "REVOCATION_ERASED";
+    /// The service gives us only the statements of some projects.
+    pub const EVIDENCE_INCOMPLETE: &str = "EVIDENCE_INCOMPLETE";
     /// The log's history is not one history.
     pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
 }
@@ -103,7 +105,14 @@ pub fn gather(
     let mut log = memory.current(source, root)?;
     let (mut verified, mut ignored) = (Vec::new(), Vec::new());
     let about = source.statements_about(model)?;
-    let revocations = source.revocations()?;
+    let revocations = source.revocations(&signers(roles))?;
+    if !about.complete || !revocations.complete {
+        return Err(Denial::new(
+            code::EVIDENCE_INCOMPLETE,
+            "The attestation service keeps statements of some projects back, and one of them may be a \
+             no: whoever decides must be a reader of all projects (\"*\"), and show it.",
+        ));
+    }
     let by_principal = |list: Vec<ErasedStatement>| -> Vec<ErasedStatement> {
         list.into_iter().filter(|statement| may_be_by_principal(statement, roles)).collect()
     };
@@ -133,6 +142,12 @@ pub fn gather(
     }
     verified.iter().try_for_each(|statement| log.covers(statement))?;
     Ok(Evidence { verified, ignored: shorten(ignored), log })
+}
+
+/// Ids of all keys that anybody has a role with.
+fn signers(roles: &RoleBinding) -> BTreeSet<String> {
+    let keys = roles.principals().iter().flat_map(|principal| &principal.keys);
+    keys.map(PublicKey::id).collect()
 }
 
 /// Whether an erased statement may have counted: strangers' never did.

@@ -1,6 +1,7 @@
 //! Where evidence comes from: a trait, so that deciding needs no sockets, and the attestation
 //! service behind it.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 
 use sealwright_attest::predicate;
@@ -19,11 +20,12 @@ pub trait EvidenceSource: Send + Sync {
     /// [`SourceError`]; an empty list only says that there is nothing.
     fn statements_about(&self, model: &Sha256) -> Result<Found, SourceError>;
 
-    /// Every revocation, whatever it is about: one of a signer reaches all models.
+    /// Every revocation by the keys with these ids, whatever it is about: one of a signer reaches all
+    /// models. Others need not be given: strangers' count for nothing, and may be as many as they like.
     ///
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
-    fn revocations(&self) -> Result<Found, SourceError>;
+    fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError>;
 
     /// The log's newest checkpoint, a signed note.
     ///
@@ -61,9 +63,19 @@ impl EvidenceSource for ServiceClient {
         Ok(self.find(&StatementQuery { subject, ..StatementQuery::default() })?)
     }
 
-    fn revocations(&self) -> Result<Found, SourceError> {
-        let predicate_type = Some(predicate::REVOCATION.to_owned());
-        Ok(self.find(&StatementQuery { predicate_type, ..StatementQuery::default() })?)
+    fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
+        let mut all = Found::from(Vec::new());
+        for signer in signers {
+            let found = self.find(&StatementQuery {
+                predicate_type: Some(predicate::REVOCATION.to_owned()),
+                signer: Some(signer.clone()),
+                ..StatementQuery::default()
+            })?;
+            all.bundles.extend(found.bundles);
+            all.erased.extend(found.erased);
+            all.complete &= found.complete;
+        }
+        Ok(all)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {

@@ -40,7 +40,11 @@ struct Party {
 
 /// What somebody may do, by all the entries that fit.
 #[derive(Debug, Default)]
-pub(crate) struct Grants(Vec<(Arc<str>, Projects)>);
+pub(crate) struct Grants {
+    list: Vec<(Arc<str>, Projects)>,
+    /// Whether an entry fits that does not fit everybody.
+    is_recognised: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,17 +118,28 @@ impl Access {
         self.grants(&self.writers, shown, now, may_fetch)
     }
 
-    /// The same for reading.
+    /// The same for reading. Whoever shows something that nobody here knows is refused, not given what
+    /// anybody is given: they would not learn that more is kept from them.
     pub(crate) fn reader(
         &self,
         shown: &Credentials,
         now: u64,
         may_fetch: bool,
     ) -> Result<Option<Grants>, ApiError> {
-        match &self.readers {
-            None => Ok(Some(Grants(vec![(Arc::from("anybody"), Projects::all())]))),
-            Some(readers) => self.grants(readers, shown, now, may_fetch),
+        let Some(readers) = &self.readers else {
+            let list = vec![(Arc::from("anybody"), Projects::all())];
+            return Ok(Some(Grants { list, is_recognised: false }));
+        };
+        let Some(grants) = self.grants(readers, shown, now, may_fetch)? else { return Ok(None) };
+        if shown.is_any && !grants.is_recognised {
+            // A writer is known, and still no reader.
+            match self.grants(&self.writers, shown, now, may_fetch)? {
+                Some(grants) if grants.is_empty() => return Err(ApiError::NoReader),
+                Some(_) => {}
+                None => return Ok(None),
+            }
         }
+        Ok(Some(grants))
     }
 
     fn grants(
@@ -138,7 +153,10 @@ impl Access {
         let mut trouble = None;
         for Party { name, way, projects } in parties {
             match way.fits(shown, &self.keys, now, may_fetch) {
-                Ok(Some(true)) => grants.0.push((Arc::clone(name), projects.clone())),
+                Ok(Some(true)) => {
+                    grants.is_recognised |= !matches!(way, Way::Anybody);
+                    grants.list.push((Arc::clone(name), projects.clone()));
+                }
                 Ok(Some(false)) => {}
                 Ok(None) => return Ok(None),
                 // Another entry may still fit.
@@ -146,7 +164,7 @@ impl Access {
             }
         }
         match trouble {
-            Some(error) if grants.0.is_empty() => Err(error.into()),
+            Some(error) if !grants.is_recognised => Err(error.into()),
             _ => Ok(Some(grants)),
         }
     }
@@ -155,18 +173,18 @@ impl Access {
 impl Grants {
     /// Whether nobody was recognised.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// The name of the first entry that has this project.
     pub(crate) fn name_for(&self, project: &Project) -> Option<Arc<str>> {
-        let granted = self.0.iter().find(|(_, projects)| projects.contains(project.as_str()));
+        let granted = self.list.iter().find(|(_, projects)| projects.contains(project.as_str()));
         granted.map(|(name, _)| Arc::clone(name))
     }
 
     /// All projects of all entries.
     pub(crate) fn projects(&self) -> Projects {
-        self.0.iter().fold(Projects::none(), |all, (_, projects)| all.union(projects))
+        self.list.iter().fold(Projects::none(), |all, (_, projects)| all.union(projects))
     }
 }
 

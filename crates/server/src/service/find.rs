@@ -190,7 +190,11 @@ fn bundle_page(state: &State, query: &FindQuery, readable: &Projects) -> Result<
         size = size.saturating_add(bundle.len());
         bundles.push(complete(bundle, logged, &state.log_id)?);
     }
-    let mut answer = json!({"bundles": bundles, "erased": erased});
+    let mut answer = json!({
+        "bundles": bundles,
+        "erased": erased,
+        "complete": readable.is_all(),
+    });
     let named = [("subject", &query.subject), ("predicateType", &query.predicate_type)];
     for (name, value) in named {
         if let Some(value) = value {
@@ -222,7 +226,7 @@ fn statement_page(
         }
         statements.push(describe(&stored, &logged));
     }
-    let mut answer = json!({"statements": statements});
+    let mut answer = json!({"statements": statements, "complete": readable.is_all()});
     if let Some(next) = next {
         answer["next"] = next.into();
     }

@@ -285,6 +285,22 @@ fn projects_are_kept_apart() {
     assert_eq!(sees(Some("d")), [0, 1, 2]);
     // Writers are readers only if the file says so.
     assert_eq!(sees(Some("b")), [1]);
+    let answer = |authorization: &str| {
+        let request = format!(
+            "GET /api/v1/bundles HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
+        );
+        send(service.local_addr(), request.as_bytes())
+    };
+    // What nobody knows is nobody's.
+    for shown in [format!("Bearer {}", token("e")), "Basic YTpi".to_owned(), String::new()] {
+        let refused = answer(&format!("Authorization: {shown}\r\n"));
+        assert_eq!((refused.status, refused.reason().as_str()), (401, "READER"), "{shown}");
+    }
+    for (who, complete) in [("b", false), ("c", false), ("d", true)] {
+        let answer = answer(&format!("Authorization: Bearer {}\r\n", token(who))).json();
+        assert_eq!(answer["complete"], complete, "{who}");
+    }
+    assert_eq!(answer("").json()["complete"], false);
     let asked = |project: &str| {
         let path = format!("/api/v1/bundles?subject={}&project={project}", subject("model"));
         let answer = get(&service, &path);

@@ -9,6 +9,7 @@ mod fuzz;
 mod http;
 mod service;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -45,6 +46,8 @@ struct ServiceState {
     revocations: Vec<Bundle>,
     /// Of which nothing but the entries are left.
     erased: Vec<ErasedStatement>,
+    /// Whether everything is shown.
+    complete: bool,
     fault: Option<SourceError>,
     /// Shown instead of the log's own.
     checkpoint: Option<Vec<u8>>,
@@ -73,10 +76,11 @@ impl EvidenceSource for Service {
     fn statements_about(&self, _: &Sha256) -> Result<Found, SourceError> {
         let state = self.state();
         let (bundles, erased) = (state.statements.clone(), state.erased.clone());
-        state.fault.clone().map_or(Ok(Found { bundles, erased }), Err)
+        let found = Found { bundles, erased, complete: state.complete };
+        state.fault.clone().map_or(Ok(found), Err)
     }
 
-    fn revocations(&self) -> Result<Found, SourceError> {
+    fn revocations(&self, _: &BTreeSet<String>) -> Result<Found, SourceError> {
         let state = self.state();
         state.fault.clone().map_or(Ok(state.revocations.clone().into()), Err)
     }
@@ -123,6 +127,7 @@ impl Scene {
             statements,
             revocations: Vec::new(),
             erased: Vec::new(),
+            complete: true,
             fault: None,
             checkpoint: None,
             proof: None,

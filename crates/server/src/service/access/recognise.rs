@@ -32,14 +32,18 @@ pub(crate) struct Credentials {
     bearer: Option<String>,
     /// Of the connection, and of an authority that is trusted for that.
     certificate: Option<Arc<CertificateDetails>>,
+    /// Whether anything is shown, be it of use or not.
+    pub(super) is_any: bool,
 }
 
 impl Credentials {
     pub(crate) fn of(request: &request::Parts) -> Self {
         let peer = request.extensions.get::<Peer>();
+        let certificate = peer.and_then(|peer| peer.certificate.clone());
         Self {
             bearer: bearer(&request.headers),
-            certificate: peer.and_then(|peer| peer.certificate.clone()),
+            is_any: certificate.is_some() || request.headers.contains_key(header::AUTHORIZATION),
+            certificate,
         }
     }
 }

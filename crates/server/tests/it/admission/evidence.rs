@@ -176,6 +176,15 @@ fn no_service_no_permission() {
 }
 
 #[test]
+fn what_is_kept_back_may_be_a_no() {
+    let scene = Scene::approved();
+    scene.service.state().complete = false;
+    let answer = ask(&scene);
+    assert_eq!(answer.codes, "EVIDENCE_INCOMPLETE");
+    assert!(answer.message.contains("reader of all projects"), "{answer:#?}");
+}
+
+#[test]
 fn an_old_view_of_the_log_is_not_enough() {
     let scene = Scene::approved();
     let earlier = Timestamp::from_unix(scene.now.unix() - 2 * 3600).unwrap();

@@ -1,5 +1,6 @@
 //! Over real sockets, with TLS.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
@@ -133,7 +134,7 @@ impl EvidenceSource for Hanging {
         self.wait()
     }
 
-    fn revocations(&self) -> Result<Found, SourceError> {
+    fn revocations(&self, _: &BTreeSet<String>) -> Result<Found, SourceError> {
         self.wait()
     }
 

@@ -1,15 +1,17 @@
 //! The whole way: people submit to a real attestation service, a pod asks the webhook.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sealwright_attest::Signer as _;
 use sealwright_server::admission::{Admission, Config};
 use sealwright_server::client::ServiceClient;
+use sealwright_server::evidence::EvidenceSource;
 use sealwright_server::service;
 
 use super::http::{Server, now};
 use super::{Scene, write};
-use crate::world::{approvable, approval, sign_with};
+use crate::world::{People, approvable, approval, model, revocation, sign_with};
 
 #[test]
 fn from_approvals_to_a_running_pod_and_back() {
@@ -45,4 +47,22 @@ fn from_approvals_to_a_running_pod_and_back() {
     assert_eq!(ask().codes, "SERVICE_UNREACHABLE");
     assert_eq!(webhook.get("/readyz").0, 503);
     assert_eq!(scene.records().len(), 4);
+}
+
+/// Otherwise they could make the answer larger than anybody reads, and stop every decision.
+#[test]
+fn strangers_revocations_are_not_asked_for() {
+    let data = tempfile::tempdir().unwrap();
+    let service = crate::service::serve(data.path());
+    let client = ServiceClient::new(&service.url(), None).unwrap();
+    let (people, other) = (People::new(), model("other weights"));
+    for key in [&people.stranger, &people.lead, &people.stranger, &people.officer] {
+        let bundle = sign_with(key, &revocation(&other, "security", now()));
+        client.submit(&bundle, key.public_key()).unwrap();
+    }
+    let keys = [&people.lead, &people.officer, &people.trainer];
+    let keys: BTreeSet<_> = keys.map(|key| key.public_key().id()).into();
+    let found = client.revocations(&keys).unwrap();
+    assert_eq!(found.bundles.len(), 2);
+    assert!(found.complete && found.erased.is_empty());
 }
