@@ -7,6 +7,7 @@ mod commands;
 mod daemon;
 mod error;
 mod files;
+mod gaps;
 mod keyref;
 mod model;
 mod output;

@@ -14,6 +14,7 @@ use sealwright_server::client::{
 
 use crate::error::CliError;
 use crate::files::{self, Access};
+use crate::gaps::{GapLine, Topics};
 use crate::model::ModelArgs;
 use crate::output::{self, DIM, STRONG, Ui};
 use crate::service::ServiceArgs;
@@ -61,7 +62,8 @@ pub(crate) struct Args {
     /// Save the bundles of the list in this directory, as entry-INDEX.sigstore.json.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Save all that there are, not only the list, in this file: one bundle a line.
+    /// Save all that there are, not only the list, in this file: one bundle a line, and one for each
+    /// that was erased. Readable by its owner alone.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "from", "limit"])]
     export: Option<PathBuf>,
     #[command(flatten)]
@@ -150,19 +152,29 @@ fn export(
     };
     // All of it may be more than fits into memory.
     let file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o644))
+        .permissions(Permissions::from_mode(0o600))
         .tempfile_in(files::parent(path))
         .map_err(failed)?;
     let mut out = BufWriter::new(file);
-    let (mut count, mut fault) = (0, None);
-    let Gaps { erased, .. } = client.find_json(query, |bundle| {
+    let (mut count, mut fault, mut topics) = (0, None, Topics::default());
+    let Gaps { erased, complete } = client.find_json(query, |bundle| {
         count += 1;
+        topics.add(&bundle);
         if fault.is_none() {
             fault = writeln!(out, "{bundle}").err();
         }
         Ok(())
     })?;
     fault.map_or(Ok(()), Err).map_err(failed)?;
+    if !complete {
+        let message = "the service keeps statements of some projects back: the export has gaps";
+        return Err(CliError::failed(message)
+            .hint("show the token or certificate of a reader of all projects (\"*\")"));
+    }
+    for erased in topics.gaps(client, &erased)? {
+        let line = serde_json::to_string(&GapLine { erased });
+        writeln!(out, "{}", line.map_err(io::Error::from).map_err(failed)?).map_err(failed)?;
+    }
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;

@@ -15,6 +15,7 @@ use sealwright_sigstore::{EntryRequest, SigstoreBundle};
 
 use crate::error::CliError;
 use crate::files;
+use crate::gaps::{Gap, GapLine, gap_of};
 use crate::output::{self, BAD, GOOD, Ui, plain};
 use crate::service::ServiceArgs;
 
@@ -24,7 +25,8 @@ use crate::service::ServiceArgs;
 /// then the new service logs it anew. What verifiers of the new log see is when it was logged there.
 /// That it was in the old log before stays provable to those who trust the old log: a service that was
 /// started with `--trust` and the old trusted root keeps the old entry beside the bundle. Import again
-/// after a break: what is there already is not logged twice. Exit code 1 if any bundle was refused.
+/// after a break: what is there already is not logged twice. Where a statement was erased, those of its
+/// type about the same are refused: it may have said no to them. Exit code 1 if any bundle was refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// File with one bundle a line.
@@ -52,20 +54,35 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let path = &args.from_trusted_root;
     let root = TrustedRoot::parse(&files::read(path, "trusted root", 4 << 20)?)
         .map_err(|error| CliError::from(error).about(path.display()))?;
+    let gaps = gaps(args)?;
     let mut lines = BufReader::new(files::open(&args.file, "export")?);
     let (mut imported, mut refused) = (Vec::new(), Vec::new());
     for number in 1_u64.. {
         let Some(line) = next_line(&mut lines, args)? else { break };
-        if line.trim_ascii().is_empty() {
+        if line.trim_ascii().is_empty() || gap_line(&line).is_some() {
             continue;
         }
-        match import(&line, &root, &client)? {
+        match import(&line, &root, &gaps, &client)? {
             Ok(done) => imported.push(done),
             Err(reason) => refused.push((number, reason)),
         }
     }
     report(args, &imported, &refused, ui);
     Ok(ExitCode::from(u8::from(!refused.is_empty())))
+}
+
+/// What was erased. Those lines are at the end, so the file is read twice.
+fn gaps(args: &Args) -> Result<Vec<Gap>, CliError> {
+    let mut lines = BufReader::new(files::open(&args.file, "export")?);
+    let mut gaps = Vec::new();
+    while let Some(line) = next_line(&mut lines, args)? {
+        gaps.extend(gap_line(&line));
+    }
+    Ok(gaps)
+}
+
+fn gap_line(line: &[u8]) -> Option<Gap> {
+    serde_json::from_slice::<GapLine>(line).ok().map(|line| line.erased)
 }
 
 /// One line of the file, which may be larger than memory.
@@ -87,14 +104,26 @@ fn next_line(lines: &mut impl BufRead, args: &Args) -> Result<Option<Vec<u8>>, C
 fn import(
     line: &[u8],
     root: &TrustedRoot,
+    gaps: &[Gap],
     client: &ServiceClient,
 ) -> Result<Result<Imported, String>, CliError> {
     let (value, key, old) = match verify(line, root) {
         Ok(verified) => verified,
         Err(reason) => return Ok(Err(reason)),
     };
+    if let Some(gap) = gap_of(gaps, &value) {
+        return Ok(Err(format!(
+            "entry {} of the old log, of the same type and about the same, was erased: it may have \
+             said no to this one",
+            gap.index
+        )));
+    }
     let answer = match client.submit_json(&value, key.as_ref()) {
         Ok(answer) => answer,
+        // These say nothing about the bundle, and the next one would fare no better.
+        Err(error @ ClientError::Refused { status: 401 | 403 | 408 | 429, .. }) => {
+            return Err(error.into());
+        }
         Err(error @ ClientError::Refused { status: 400..=499, .. }) => {
             return Ok(Err(error.to_string()));
         }

@@ -366,6 +366,10 @@ fn statements_are_submitted_to_projects() {
     let reader = service.client().with_token(token.to_owned());
     assert_eq!(reader.statements_about(&digest).unwrap().len(), 1);
     assert_eq!(service.client().statements_about(&digest).unwrap().len(), 0);
+    // Who does not see all projects cannot take everything away, nor decide.
+    let export = format!("find --export all.jsonl --service {}", service.url());
+    home.run(&format!("{export} --service-token-file token")).failed(1, "some projects back");
+    assert!(!home.path("all.jsonl").exists());
     // Two halves of one thing.
     home.run(&format!("{sign} --service-cert token")).failed(2, "--service-key");
     service.stop();

@@ -1,5 +1,7 @@
 //! Statements in the service: with certificates, found, kept for a time, erased, brought elsewhere.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use sealwright_attest::{Bundle, predicate};
 use serde_json::{Value, json};
 
@@ -298,4 +300,38 @@ fn statements_move_to_another_instance_with_the_proof_of_the_old_log() {
     home.run(&import.replace("data/trusted_root", "new/trusted_root")).code.unwrap();
     new.stop();
     home.must("serve check --data new");
+}
+
+#[test]
+fn a_gap_is_not_forgotten_when_statements_move() {
+    let (home, old) = started("");
+    note(&home, &old, "trainer", "no");
+    note(&home, &old, "trainer", "yes");
+    home.must(&format!("sign model --key keys/trainer.key --service {}", old.url()));
+    old.stop();
+    home.must("serve erase 0 --reason wish --data data");
+    let old = Server::serve(&home, "data");
+    let exported = home.json(&format!("find --export all.jsonl --service {}", old.url()));
+    assert_eq!((&exported["statements"], &exported["erased"]), (&json!(3), &json!(1)));
+    old.stop();
+    let mode = std::fs::metadata(home.path("all.jsonl")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let import = "import all.jsonl --from-trusted-root data/trusted_root.json --service";
+    let new = Server::start(&home, "serve --init --data new --origin new.example");
+    let ran = home.run(&format!("--json {import} {}", new.url()));
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    let value = ran.json();
+    let [refused] = &value["refused"].as_array().unwrap()[..] else { panic!("{value}") };
+    assert_eq!(refused["line"], 1);
+    assert!(refused["reason"].as_str().unwrap().contains("entry 0 of the old log"), "{value}");
+    // The signature, and the record of the erasure.
+    assert_eq!(found(&home, &new, ""), [0, 1]);
+    new.stop();
+
+    // That nobody may submit is no verdict on what is submitted.
+    let hash = "0".repeat(64);
+    home.write("writers.toml", format!("[[writer]]\nname = \"ci\"\ntoken_sha256 = \"{hash}\"\n"));
+    let closed = Server::start(&home, "serve --init --data closed --writers writers.toml");
+    home.run(&format!("{import} {}", closed.url())).failed(2, "submitting needs a token");
 }
