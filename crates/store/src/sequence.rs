@@ -199,16 +199,20 @@ impl<'a> Plan<'a> {
                     (next.saturating_sub(1), false)
                 }
             };
-            plan.appended.push(Appended { index, duplicate });
+            let place = plan.appended.len();
+            plan.appended.push(Appended { index, duplicate, statement_added: false });
             if let Some(record) = &entry.statement {
-                brought.entry(index).or_insert(record);
+                brought.entry(index).or_insert((place, record));
             }
         }
         // Somebody may bring the statement of an entry that was logged without it.
         let old: Vec<u64> = brought.keys().copied().filter(|index| *index < size).collect();
         let without = if old.is_empty() { old } else { db.without_statement(&old)? };
-        for (index, record) in brought {
+        for (index, (place, record)) in brought {
             if index >= size || without.contains(&index) {
+                if let Some(appended) = plan.appended.get_mut(place) {
+                    appended.statement_added = true;
+                }
                 plan.statements.push(StatementRow { index, record, erased_at: None });
             }
         }

@@ -61,6 +61,8 @@ pub struct Appended {
     pub index: u64,
     /// Whether it was there before, or earlier in the same batch.
     pub duplicate: bool,
+    /// Whether its statement is stored now and was not before, be the entry new or not.
+    pub statement_added: bool,
 }
 
 /// An entry with the proof that it was logged.

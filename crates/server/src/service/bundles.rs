@@ -84,7 +84,8 @@ pub(super) async fn submit(
         tracing::info!(target: "audit", writer, project, "a statement is submitted");
     }
     let appended = state.append(entry).await?;
-    if !appended.duplicate {
+    // The entry may have been logged without it, through Rekor's API.
+    if appended.statement_added {
         counted.keep();
     }
     let logged = state.read(move |store| logged_in(store, appended.index, &project)).await?;

@@ -308,8 +308,7 @@ pub(super) fn kept(stored: StoredStatement) -> Result<Vec<u8>, ApiError> {
     }
 }
 
-/// A bundle as a file to save. It can be kept, but must be asked for again each time: it may have been
-/// erased.
+/// A bundle as a file to save. Whoever saved it can ask whether it is still there.
 fn file(
     bundle: &Value,
     index: u64,
@@ -335,7 +334,6 @@ fn file(
     answer.insert(header::CONTENT_TYPE, HeaderValue::try_from(media_type).map_err(broken)?);
     answer.insert(header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(broken)?);
     answer.insert(header::ETAG, HeaderValue::try_from(tag).map_err(broken)?);
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
 

@@ -233,8 +233,9 @@ impl Resource {
                 let Some(Thing { index, subject: Some(subject) }) = state.oci.get(digest) else {
                     return Err(OciError::UnknownManifest);
                 };
-                let artifact =
-                    artifact(state, index, &subject, readable)?.ok_or(OciError::UnknownManifest)?;
+                let artifact = if_there(artifact(state, index, &subject, readable))?
+                    .flatten()
+                    .ok_or(OciError::UnknownManifest)?;
                 exactly(MANIFEST, artifact.manifest, *digest).ok_or(OciError::UnknownManifest)
             }
             Self::Blob(digest) if digest.to_string() == EMPTY_DIGEST => {
@@ -245,12 +246,22 @@ impl Resource {
                 let Some(Thing { index, subject: None }) = state.oci.get(digest) else {
                     return Err(OciError::UnknownBlob);
                 };
-                let (stored, logged) = find::read(state, index, readable)?;
+                let (stored, logged) =
+                    if_there(find::read(state, index, readable))?.ok_or(OciError::UnknownBlob)?;
                 let layer = layer(state, stored, logged)?.ok_or(OciError::UnknownBlob)?;
                 exactly("application/octet-stream", layer.into_bytes(), *digest)
                     .ok_or(OciError::UnknownBlob)
             }
         }
+    }
+}
+
+/// What may not be read is not there, and answered as what never was.
+fn if_there<T>(found: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(ApiError::NotFound) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

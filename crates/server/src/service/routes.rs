@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State as Shared};
-use axum::http::{Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
@@ -19,13 +19,17 @@ use crate::state::{Client, MAX_BODY, State};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn router(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/healthz", get(log::health))
-        .route("/readyz", get(health::ready))
+    let for_readers = Router::new()
         .route("/api/v1/bundles", get(find::bundles).post(bundles::submit))
         .route("/api/v1/bundles/{index}", get(find::bundle))
         .route("/api/v1/bundles/{index}/original", get(find::original))
         .route("/api/v1/statements", get(find::statements))
+        .route("/v2/{*path}", any(oci::resource))
+        .route_layer(middleware::map_response(keep_private));
+    Router::new()
+        .merge(for_readers)
+        .route("/healthz", get(log::health))
+        .route("/readyz", get(health::ready))
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/witnessed-checkpoint", get(log::witnessed_checkpoint))
         .route("/api/v1/consistency", get(log::consistency))
@@ -42,7 +46,6 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/tile/{*path}", get(log::tile))
         .route("/tuf/{*path}", get(tuf::file))
         .route("/v2/", any(oci::version))
-        .route("/v2/{*path}", any(oci::resource))
         .route("/openapi.json", get(openapi::description))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -51,6 +54,14 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&state), observe))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
+}
+
+/// What somebody may read is not for whoever asks next.
+async fn keep_private(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+    response
 }
 
 /// Says where the request comes from, counts it, and turns away what nobody here can read.

@@ -301,6 +301,28 @@ fn projects_are_kept_apart() {
         assert_eq!(answer["complete"], complete, "{who}");
     }
     assert_eq!(answer("").json()["complete"], false);
+    // As an artifact, too, what may not be read looks as what never was.
+    let pull = |who: Option<&str>, path: &str| {
+        let shown = who.map(|who| format!("Authorization: Bearer {}\r\n", token(who)));
+        let request = format!(
+            "GET /v2/m/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}\r\n",
+            shown.unwrap_or_default()
+        );
+        send(service.local_addr(), request.as_bytes())
+    };
+    let index = pull(Some("c"), &format!("referrers/sha256:{}", subject("model"))).json();
+    let manifest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let found = pull(Some("c"), &format!("manifests/{manifest}"));
+    let blob = found.json()["layers"][0]["digest"].as_str().unwrap().to_owned();
+    assert_eq!(pull(Some("c"), &format!("blobs/{blob}")).status, 200);
+    let never = format!("sha256:{}", "0".repeat(64));
+    for (kind, digest, code) in
+        [("manifests", manifest, "MANIFEST_UNKNOWN"), ("blobs", blob, "BLOB_UNKNOWN")]
+    {
+        let hidden = pull(None, &format!("{kind}/{digest}"));
+        assert_eq!((hidden.status, &hidden.json()["errors"][0]["code"]), (404, &json!(code)));
+        assert_eq!(hidden.body, pull(None, &format!("{kind}/{never}")).body);
+    }
     let asked = |project: &str| {
         let path = format!("/api/v1/bundles?subject={}&project={project}", subject("model"));
         let answer = get(&service, &path);

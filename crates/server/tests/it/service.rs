@@ -442,6 +442,15 @@ fn reads_say_how_long_they_keep() {
     let tile = get(&service, "/api/v2/tile/0/000.p/1");
     assert!(tile.head.contains("content-type: application/octet-stream"));
     assert!(tile.head.contains("immutable"));
+    let oci = format!("/v2/models/referrers/sha256:{}", subject("model"));
+    for path in
+        ["/api/v1/bundles", "/api/v1/bundles/0", "/api/v1/bundles/7", "/api/v1/statements", &oci]
+    {
+        let head = get(&service, path).head;
+        assert!(head.contains("\r\ncache-control: private, no-store"), "{path}: {head}");
+        assert!(head.contains("\r\nvary: authorization"), "{path}: {head}");
+        assert_eq!(head.matches("cache-control").count(), 1, "{path}: {head}");
+    }
     assert_eq!(get(&service, "/healthz").json(), json!({"status": "SERVING"}));
     let root = get(&service, "/api/v1/trusted-root");
     assert_eq!(root.body, service.trusted_root_json().as_bytes());

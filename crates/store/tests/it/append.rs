@@ -203,3 +203,20 @@ fn a_statement_may_come_after_its_entry() {
     assert_eq!(about(&store, &own_subject(0)), [0]);
     check_log(&store, dir.path());
 }
+
+#[test]
+fn a_statement_is_added_once_also_to_an_entry_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = store(dir.path());
+    let bare = |index| NewEntry { statement: None, ..entry(index) };
+    let mut added = |entries: &[NewEntry]| {
+        let now = signed_at(&store) + 1;
+        let appended = store.append(entries, now).unwrap();
+        appended.iter().map(|a| (a.duplicate, a.statement_added)).collect::<Vec<_>>()
+    };
+    assert_eq!(added(&[bare(0), entry(1)]), [(false, false), (false, true)]);
+    let again = [bare(0), entry(0), entry(0), entry(1)];
+    let expected = [(true, false), (true, true), (true, false), (true, false)];
+    assert_eq!(added(&again), expected);
+    assert_eq!(added(&[entry(0)]), [(true, false)]);
+}

@@ -182,7 +182,10 @@ impl Way {
         now: u64,
         may_fetch: bool,
     ) -> Result<Option<bool>, IdentityError> {
-        let certificate = shown.certificate.as_deref();
+        // Resumed TLS sessions are not asked for the certificate again, which may have ended meanwhile.
+        let certificate = shown.certificate.as_deref().filter(|certificate| {
+            (certificate.not_before.unix()..=certificate.not_after.unix()).contains(&now)
+        });
         Ok(Some(match self {
             Self::Anybody => true,
             Self::Token(hash) => shown.bearer.as_ref().is_some_and(|token| {

@@ -3,8 +3,10 @@ use std::fs;
 use axum::http::{HeaderValue, Request, header};
 
 use sealwright_manifest::Sha256;
+use sealwright_sigstore::details::CertificateDetails;
 
 use super::*;
+use crate::http::Peer;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const NOW: u64 = 1_800_000_000;
@@ -99,6 +101,30 @@ fn projects_are_granted_one_by_one() {
     // Whoever may write is not therefore a reader.
     assert_eq!(reads(&bearer("c")), ["open"]);
     assert_eq!(reads(&shown(&[])), ["open"]);
+}
+
+#[test]
+fn a_certificate_counts_while_it_is_valid() {
+    let mut params = rcgen::CertificateParams::new(vec!["ci.example".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let details = CertificateDetails::parse(certificate.der()).unwrap();
+    let (begin, end) = (details.not_before.unix(), details.not_after.unix());
+    let mut request = Request::new(());
+    let (address, certificate) = ("127.0.0.1:1".parse().unwrap(), Some(Arc::new(details)));
+    request.extensions_mut().insert(Peer { address, certificate });
+    let shown = Credentials::of(&request.into_parts().0);
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("writers.toml");
+    let text = "[[writer]]\nname = \"ci\"\ncertificate = { san = \"dns:ci.example\" }\n";
+    fs::write(&path, text).unwrap();
+    let access = Access::read(&path, true, &mut FilesRead::default()).unwrap();
+    for (now, fits) in [(begin - 1, false), (begin, true), (end, true), (end + 1, false)] {
+        let grants = access.writer(&shown, now, false).unwrap().unwrap();
+        assert_eq!(!grants.is_empty(), fits, "{now}");
+    }
 }
 
 #[test]
