@@ -6,9 +6,10 @@ use std::path::Path;
 use regorus::Engine;
 use serde_json::Value;
 
-use crate::engine::{self, Failure};
+use crate::engine;
 use crate::error::PolicyError;
 use crate::files::{self, Files};
+use crate::lint;
 use crate::scan;
 
 /// The rule that callers read.
@@ -142,6 +143,12 @@ fn checked_engine(modules: &[(&str, &str)], data: &Value) -> Result<Engine, Poli
     let mut engine = engine::build(modules, data)?;
     let parsed = engine.get_modules();
     scan::check(parsed, Policy::MAX_RULES)?;
+    let looked_at = parsed.clone();
+    let findings = engine::fenced(|| lint::errors(&looked_at))
+        .unwrap_or_else(|_| vec![lint::Finding::unreadable()]);
+    if !findings.is_empty() {
+        return Err(PolicyError::Unsafe { findings });
+    }
     if !scan::declares(parsed, "data.sealwright.main", "decision") {
         return Err(PolicyError::NoDecision);
     }
@@ -157,14 +164,10 @@ fn checked_engine(modules: &[(&str, &str)], data: &Value) -> Result<Engine, Poli
 }
 
 fn run_test(engine: &Engine, rule: String) -> TestOutcome {
-    let result = engine::evaluate(engine, &rule, "{}", engine::TEST_LIMIT);
-    let detail = match &result {
+    let detail = match engine::evaluate(engine, &rule, "{}", engine::TEST_LIMIT) {
         Ok(Value::Bool(true)) => None,
         Ok(value) => Some(format!("it is {value}")),
-        Err(Failure::Undefined) => Some(String::from("it is undefined")),
-        Err(Failure::Timeout) => Some(String::from("it took too long")),
-        Err(Failure::Panic) => Some(String::from("the engine panicked")),
-        Err(Failure::Error(message)) => Some(message.clone()),
+        Err(failure) => Some(failure.to_string()),
     };
     TestOutcome { name: rule, passed: detail.is_none(), detail }
 }
