@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     admission, approve, attest, completions, demo, digest, doctor, evaluate, inspect, key, log,
-    man, revoke, roles, serve, sign, verify,
+    man, policy, revoke, roles, serve, sign, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Serve(serve::Args),
     Log(log::Args),
     Doctor(doctor::Args),
+    Policy(policy::Args),
     Admission(admission::Args),
     Demo(demo::Args),
     Completions(completions::Args),

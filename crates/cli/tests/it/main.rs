@@ -33,6 +33,7 @@ mod oidc;
 mod oms_vectors;
 mod pki;
 mod policy;
+mod policy_tools;
 mod server;
 mod service;
 mod sign;

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 28] = [
     "",
     "digest",
     "sign",
@@ -24,6 +24,11 @@ const COMMANDS: [&str; 23] = [
     "log witness",
     "log monitor",
     "doctor",
+    "policy",
+    "policy test",
+    "policy eval",
+    "policy lint",
+    "policy fuzz",
     "admission",
     "demo",
     "completions",
@@ -116,7 +121,7 @@ fn mistakes_on_the_command_line_are_errors_like_all_others() {
         home.run(&format!("{line} --json")).failed_json(2, said);
     }
     // A command that is not complete shows its help.
-    for line in ["", "key", "log", "roles"] {
+    for line in ["", "key", "log", "policy", "roles"] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains("Usage: sealwright"), "{ran:#?}");
