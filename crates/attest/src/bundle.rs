@@ -92,9 +92,15 @@ pub struct InclusionEvidence {
 }
 
 impl LogEntry {
+    /// The entry as it is in a bundle: proto3 JSON without unpopulated fields.
+    pub fn to_value(&self) -> Value {
+        // String keys and finite numbers only, so this cannot fail.
+        serde_json::to_value(wire::LogEntry::from(self)).unwrap_or_default()
+    }
+
     /// The entry as Rekor v2 answers with it: proto3 JSON with unpopulated fields written out.
     pub fn to_rekor_json(&self) -> String {
-        let mut value = serde_json::to_value(wire::LogEntry::from(self)).unwrap_or_default();
+        let mut value = self.to_value();
         value["inclusionPromise"] = match &self.inclusion_promise {
             Some(bytes) => serde_json::json!({"signedEntryTimestamp": encode(bytes)}),
             None => Value::Null,
@@ -195,6 +201,18 @@ impl Bundle {
     #[must_use]
     pub fn with_log_entry(self, entry: LogEntry) -> Self {
         Self { log_entries: vec![entry], ..self }
+    }
+
+    /// This bundle with these log entries in place of whatever entries it had.
+    #[must_use]
+    pub fn with_log_entries(self, log_entries: Vec<LogEntry>) -> Self {
+        Self { log_entries, ..self }
+    }
+
+    /// This bundle as one that was signed with a key, at which `hint` points.
+    #[must_use]
+    pub fn with_key_hint(self, hint: String) -> Self {
+        self.with_material(VerificationMaterial::PublicKey { hint })
     }
 
     /// This bundle with another way to find the key: for [`crate::SigningCertificate`].

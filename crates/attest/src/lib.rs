@@ -44,7 +44,9 @@ pub use oms::{
     OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsForm, OmsHashing, OmsPredicate,
     oms_statement, oms_statement_as,
 };
-pub use rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
+pub use rekor::{
+    HASHEDREKORD_KIND, HASHEDREKORD_VERSION, certified_hashedrekord_body, hashedrekord_body,
+};
 pub use roles::{Principal, RoleBinding, RoleBindingError, RoleGrant};
 pub use signer::{KeyFile, SignError, Signer, sign};
 pub use statement::{STATEMENT_TYPE, Statement, StatementError, Subject, model_subjects};
@@ -52,6 +54,6 @@ pub use time::{InvalidTime, Timestamp};
 pub use trust::{TransparencyLog, TrustError, TrustedRoot};
 pub use verify::{
     ExpectedIdentity, LogProblem, LogProof, Signed, SignerIdentity, Verified, VerifyError,
-    check_certificate, check_signature, verify,
+    check_certificate, check_log_entries, check_signature, verify,
 };
 pub use x509::{CertificateError, CertificateTrust, CertifiedKey, PathProblem, SigningCertificate};

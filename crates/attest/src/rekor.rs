@@ -14,6 +14,19 @@ pub const HASHEDREKORD_VERSION: &str = "0.0.2";
 
 /// The canonical entry body for `envelope`, signed by `key`: what the log hashes as its leaf.
 pub fn hashedrekord_body(envelope: &Envelope, key: &PublicKey) -> Vec<u8> {
+    body(envelope, key, "publicKey", &key.spki())
+}
+
+/// The same with a DER certificate for `key` as the verifier.
+pub fn certified_hashedrekord_body(
+    envelope: &Envelope,
+    key: &PublicKey,
+    certificate: &[u8],
+) -> Vec<u8> {
+    body(envelope, key, "x509Certificate", certificate)
+}
+
+fn body(envelope: &Envelope, key: &PublicKey, form: &str, verifier: &[u8]) -> Vec<u8> {
     let body = serde_json::json!({
         "apiVersion": HASHEDREKORD_VERSION,
         "kind": HASHEDREKORD_KIND,
@@ -26,7 +39,7 @@ pub fn hashedrekord_body(envelope: &Envelope, key: &PublicKey) -> Vec<u8> {
                 "content": encode(&envelope.signature),
                 "verifier": {
                     "keyDetails": key.curve().key_details(),
-                    "publicKey": {"rawBytes": encode(&key.spki())},
+                    form: {"rawBytes": encode(verifier)},
                 },
             },
         }},

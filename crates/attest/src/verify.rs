@@ -8,12 +8,14 @@ use crate::envelope::{IN_TOTO_PAYLOAD_TYPE, pae_of_model_signing_0_2};
 use crate::key::{PublicKey, signature_r};
 use crate::oms::{OMS_DIGESTS_TYPE, OmsError, OmsPredicate};
 use crate::predicate::{self, SchemaViolation};
-use crate::rekor::{HASHEDREKORD_KIND, HASHEDREKORD_VERSION, hashedrekord_body};
+use crate::rekor::{
+    HASHEDREKORD_KIND, HASHEDREKORD_VERSION, certified_hashedrekord_body, hashedrekord_body,
+};
 use crate::roles::RoleBinding;
 use crate::statement::{Statement, StatementError};
 use crate::time::Timestamp;
 use crate::trust::{TransparencyLog, TrustedRoot};
-use crate::x509::{CertificateError, CertificateTrust, CertifiedKey};
+use crate::x509::{CertificateError, CertificateTrust, CertifiedKey, certified_key};
 
 /// A statement whose signature is valid under a key that the caller named.
 ///
@@ -322,18 +324,42 @@ impl Signed {
     /// [`VerifyError::NotLogged`] without an entry of a known log, [`VerifyError::LogEntry`] when
     /// there is one and it does not hold: a wrong entry is never passed over for a right one.
     pub fn check_log(&self, bundle: &Bundle, root: &TrustedRoot) -> Result<LogProof, VerifyError> {
-        let body = hashedrekord_body(bundle.envelope(), &self.key);
-        let mut first = None;
-        for entry in bundle.log_entries() {
-            let Some(log) = root.log(&entry.log_id) else { continue };
-            let proof = check_entry(entry, log, &body).map_err(|problem| {
-                let origin = log.key.name().to_owned();
-                VerifyError::LogEntry { origin, index: entry.log_index, problem }
-            })?;
-            first.get_or_insert(proof);
-        }
-        first.ok_or(VerifyError::NotLogged)
+        let body = match bundle.material() {
+            VerificationMaterial::PublicKey { .. } => {
+                hashedrekord_body(bundle.envelope(), &self.key)
+            }
+            VerificationMaterial::Certificates(chain) => {
+                let leaf = chain.first().ok_or(VerifyError::NotCertificateSigned)?;
+                if certified_key(leaf)? != self.key {
+                    return Err(VerifyError::Signature);
+                }
+                certified_hashedrekord_body(bundle.envelope(), &self.key, leaf)
+            }
+        };
+        check_log_entries(bundle.log_entries(), &body, root)
     }
+}
+
+/// Proves that a log of `root` holds an entry with this body: by the first of `entries` that is of such
+/// a log. All that are of such logs must hold.
+///
+/// # Errors
+/// [`VerifyError::NotLogged`], [`VerifyError::LogEntry`].
+pub fn check_log_entries(
+    entries: &[LogEntry],
+    body: &[u8],
+    root: &TrustedRoot,
+) -> Result<LogProof, VerifyError> {
+    let mut first = None;
+    for entry in entries {
+        let Some(log) = root.log(&entry.log_id) else { continue };
+        let proof = check_entry(entry, log, body).map_err(|problem| {
+            let origin = log.key.name().to_owned();
+            VerifyError::LogEntry { origin, index: entry.log_index, problem }
+        })?;
+        first.get_or_insert(proof);
+    }
+    first.ok_or(VerifyError::NotLogged)
 }
 
 impl Verified {

@@ -338,6 +338,12 @@ fn check_validity(certificate: &Certificate, at: Timestamp) -> Result<(), Certif
     Err(CertificateError::Validity { subject, at })
 }
 
+/// The key of a DER certificate, trusted or not.
+pub(crate) fn certified_key(der: &[u8]) -> Result<PublicKey, CertificateError> {
+    let certificate = Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    Ok(certified(&certificate)?.key)
+}
+
 fn certified(certificate: &Certificate) -> Result<CertifiedKey, CertificateError> {
     let body = &certificate.tbs_certificate;
     let spki = body.subject_public_key_info.to_der().map_err(|_| CertificateError::Malformed)?;

@@ -26,6 +26,8 @@ mod tsa;
 mod weak;
 mod x509;
 
+use sealwright_attest::Timestamp;
+
 pub use ca::{
     CERTIFICATE_LIFETIME_S, CertificateAuthority, IssueRequest, Issued,
     MAX_CERTIFICATE_REQUEST_SIZE, ProofError, ProvenKey,
@@ -52,7 +54,16 @@ pub use tsa::{
 ///
 /// # Errors
 /// [`AuthorityError::Malformed`].
-pub fn certificate_valid_from(der: &[u8]) -> Result<sealwright_attest::Timestamp, AuthorityError> {
+pub fn certificate_valid_from(der: &[u8]) -> Result<Timestamp, AuthorityError> {
     let (from, _) = x509::Link::parse(der)?.validity();
-    sealwright_attest::Timestamp::from_unix(from).map_err(|_| AuthorityError::Malformed)
+    Timestamp::from_unix(from).map_err(|_| AuthorityError::Malformed)
+}
+
+/// The last second at which a certificate (DER) is valid.
+///
+/// # Errors
+/// [`AuthorityError::Malformed`].
+pub fn certificate_valid_until(der: &[u8]) -> Result<Timestamp, AuthorityError> {
+    let (_, until) = x509::Link::parse(der)?.validity();
+    Timestamp::from_unix(until).map_err(|_| AuthorityError::Malformed)
 }

@@ -6,8 +6,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    admission, approve, attest, completions, demo, digest, doctor, evaluate, inspect, key, log,
-    man, policy, revoke, roles, serve, sign, verify,
+    admission, approve, attest, completions, demo, digest, doctor, evaluate, find, import, inspect,
+    key, log, man, policy, revoke, roles, serve, sign, trust, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -40,7 +40,10 @@ pub(crate) enum Command {
     Key(key::Args),
     Roles(roles::Args),
     Serve(serve::Args),
+    Trust(trust::Args),
     Log(log::Args),
+    Find(find::Args),
+    Import(import::Args),
     Doctor(doctor::Args),
     Policy(policy::Args),
     Admission(admission::Args),

@@ -5,32 +5,31 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use sealwright_attest::{
-    Bundle, MAX_BUNDLE_SIZE, PublicKey, from_value, hashedrekord_body, parse_strict,
-};
+use sealwright_attest::{MAX_BUNDLE_SIZE, from_value, parse_strict};
 use sealwright_tlog::note::MAX_NOTE_LEN;
 use sealwright_tlog::{ConsistencyProof, Hash};
 
 use crate::tls;
+
+mod statements;
+
+pub use statements::{
+    ErasedStatement, Found, ListedSigner, ListedStatement, StatementPage, StatementQuery,
+};
 
 /// Most bytes of an answer, and of all the pages of one.
 const MAX_ANSWER: usize = MAX_BUNDLE_SIZE;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// For all the pages of one answer. Without it a service could give one page after the other for
-/// ever, and hold a thread of whoever asks.
-const PAGES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Less than a service keeps idle connections, so that it is never the one to close them.
 const MAX_IDLE: Duration = Duration::from_secs(5);
@@ -159,49 +158,6 @@ impl ServiceClient {
         Self { project: Some(project), ..self }
     }
 
-    /// Has `bundle`, signed by `key`, logged; returns it completed by its log entry.
-    ///
-    /// The envelope in the answer is the one that was sent, and the entry is about it; whether the
-    /// log holds the entry is for the caller to verify. Submitting again is safe.
-    ///
-    /// # Errors
-    /// [`ClientError`]. After [`ClientError::Unreachable`] the bundle may be in the log.
-    pub fn submit(&self, bundle: &Bundle, key: &PublicKey) -> Result<Bundle, ClientError> {
-        let url = format!("{}/api/v1/bundles", self.base);
-        let body = json!({"bundle": bundle.to_value(), "publicKey": key.pem()}).to_string();
-        let mut request = self.agent.post(&url).content_type("application/json");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        if let Some(project) = &self.project {
-            request = request.query("project", project);
-        }
-        let answer = self.answer(&url, request.send(body), MAX_ANSWER)?;
-        let completed = Bundle::parse(&answer).map_err(malformed)?;
-        let body = hashedrekord_body(bundle.envelope(), key);
-        let is_complete = completed.envelope() == bundle.envelope()
-            && matches!(completed.log_entries(), [entry] if entry.canonicalized_body == body);
-        if is_complete { Ok(completed) } else { Err(ClientError::OtherBundle) }
-    }
-
-    /// All bundles about the subject with this SHA-256 (64 lower-case hexadecimal digits), in log
-    /// order.
-    ///
-    /// # Errors
-    /// [`ClientError`]; also when one of them cannot be read, since the one left out could be a
-    /// revocation.
-    pub fn statements_about(&self, sha256: &str) -> Result<Vec<Bundle>, ClientError> {
-        self.find("subject", sha256)
-    }
-
-    /// All bundles of a predicate type, in log order.
-    ///
-    /// # Errors
-    /// [`ClientError`], as for [`ServiceClient::statements_about`].
-    pub fn statements_of_type(&self, predicate_type: &str) -> Result<Vec<Bundle>, ClientError> {
-        self.find("predicateType", predicate_type)
-    }
-
     /// The log's checkpoint, a signed note whose log-signed time is at most ten seconds old by the
     /// service's clock.
     ///
@@ -265,38 +221,6 @@ impl ServiceClient {
         }
     }
 
-    fn find(&self, name: &'static str, value: &str) -> Result<Vec<Bundle>, ClientError> {
-        let url = format!("{}/api/v1/bundles", self.base);
-        let mut bundles = Vec::new();
-        let mut left = MAX_ANSWER;
-        let mut from = 0;
-        let started = Instant::now();
-        loop {
-            let time_left = PAGES_TIMEOUT.saturating_sub(started.elapsed()).min(TOTAL_TIMEOUT);
-            let mut request =
-                self.agent.get(&url).query(name, value).query("from", from.to_string());
-            if let Some(token) = &self.token {
-                request = request.header("authorization", format!("Bearer {token}"));
-            }
-            let request = request.config().timeout_global(Some(time_left)).build();
-            let answer = self.answer(&url, request.call(), left)?;
-            left = left.saturating_sub(answer.len());
-            let page: WirePage = from_json(&answer)?;
-            if page.bundles.is_empty() && page.next.is_some() {
-                return Err(malformed("an empty page that is not the last"));
-            }
-            for bundle in page.bundles {
-                bundles.push(Bundle::from_value(bundle).map_err(malformed)?);
-            }
-            match page.next {
-                None => return Ok(bundles),
-                // Otherwise it would go on for ever.
-                Some(next) if next > from => from = next,
-                Some(_) => return Err(malformed("a page that leads nowhere")),
-            }
-        }
-    }
-
     /// The body of a good answer.
     fn answer(
         &self,
@@ -341,13 +265,6 @@ struct WireConsistency {
     new_size: u64,
     hashes: Vec<String>,
     checkpoint: String,
-}
-
-#[derive(Deserialize)]
-struct WirePage {
-    bundles: Vec<Value>,
-    #[serde(default)]
-    next: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -118,6 +118,22 @@ pub(crate) enum ApiError {
     /// The body is not declared as JSON.
     #[error("Content-Type must be application/json")]
     ContentType,
+    /// A bundle with a certificate does not verify against what this instance trusts.
+    #[error("{message}")]
+    NotVerified {
+        /// Which step of verification failed: [`sealwright_sigstore::SigstoreError::code`].
+        step: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// The statement was there, and its bundle was erased.
+    #[error("statement {index} was erased; its entry is still in the log")]
+    Erased {
+        /// Its index.
+        index: u64,
+        /// When, in seconds since 1970.
+        at: u64,
+    },
     /// The body is too large.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -211,6 +227,10 @@ impl ApiError {
             Self::Bundle(_) => Row(Http::BAD_REQUEST, InvalidArgument, "BUNDLE_MALFORMED", None),
             Self::Key(_) => Row(Http::BAD_REQUEST, InvalidArgument, "KEY_MALFORMED", None),
             Self::Statement(error) => Row(Http::BAD_REQUEST, InvalidArgument, error.code(), None),
+            Self::NotVerified { .. } => {
+                Row(Http::BAD_REQUEST, InvalidArgument, "NOT_VERIFIED", None)
+            }
+            Self::Erased { .. } => Row(Http::GONE, NotFound, "ERASED", None),
             Self::Digest { .. } => Row(Http::BAD_REQUEST, InvalidArgument, "DIGEST", None),
             Self::Entry(EntryRequestError::Json(JsonError::TooLarge { .. })) => {
                 Row(Http::PAYLOAD_TOO_LARGE, ResourceExhausted, "TOO_LARGE", None)
@@ -304,6 +324,19 @@ fn store_row(error: &StoreError) -> Row {
             "CLOCK_BEHIND",
             "the service's clock was set back; it cannot sign before the time it signed last",
         ),
+        StoreError::Unreachable { .. } | StoreError::LeaseLost | StoreError::LeaseBusy => {
+            unavailable(
+                "STORE_UNREACHABLE",
+                "the store does not answer; what was submitted may be logged, and may be submitted again",
+            )
+        }
+        StoreError::RolledBack { .. } => unavailable(
+            "STORE_BEHIND",
+            "the store is behind what it has published; nothing is added to it",
+        ),
+        StoreError::TextTooLong { .. } | StoreError::MalformedDigest { .. } => {
+            Row(Http::BAD_REQUEST, Code::InvalidArgument, "ENTRY", None)
+        }
         StoreError::NoSuchSize { .. } => Row(
             Http::BAD_REQUEST,
             Code::OutOfRange,
@@ -327,16 +360,25 @@ impl IntoResponse for ApiError {
             let error: &(dyn std::error::Error + 'static) = &self;
             tracing::error!(%status, reason, error, "request failed");
         }
-        let body = Json(json!({
+        let mut info = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": "sealwright.dev",
+        });
+        match &self {
+            Self::NotVerified { step, .. } => info["metadata"] = json!({"step": step}),
+            Self::Erased { index, at } => {
+                let at = sealwright_attest::Timestamp::from_unix(*at).ok();
+                info["metadata"] = json!({"index": index.to_string(), "erasedAt": at});
+            }
+            _ => {}
+        }
+        let body = json!({
             "code": code as u8,
             "message": message.map_or_else(|| self.to_string(), str::to_owned),
-            "details": [{
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": reason,
-                "domain": "sealwright.dev",
-            }],
-        }));
-        let mut response = (status, body).into_response();
+            "details": [info],
+        });
+        let mut response = (status, Json(body)).into_response();
         response.extensions_mut().insert(Reason(reason));
         let retry_after = match self {
             Self::RateLimited { retry_after_s } | Self::Quota { retry_after_s, .. } => {

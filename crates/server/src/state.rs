@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
 use tokio::sync::Semaphore;
 
+use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_store::{Appended, NewEntry, Store};
 
@@ -23,8 +24,11 @@ use crate::service::body::{BodyBudget, Room};
 use crate::service::client_address::{ForwardedHeader, Network, client_address};
 use crate::service::health::Vitals;
 use crate::service::issuers::Issuers;
+use crate::service::keeper::LiveStanding;
 use crate::service::limits::Limiter;
 use crate::service::metrics::Metrics;
+use crate::service::oci;
+use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
 use crate::service::witnesses::Cosignatures;
 
@@ -36,25 +40,27 @@ const WAITING_PLACES: usize = 16;
 
 /// A clock that was set back by up to this many seconds stands still instead: time servers correct
 /// by so much, and the log may not sign an earlier time than its last.
-const MAX_STEP_BACK_S: u64 = 5;
+pub(crate) const MAX_STEP_BACK_S: u64 = 5;
 
 /// Shared by all handlers.
 pub(crate) struct State {
     /// Locked for short reads by handlers, always off the async threads; for appending by the
-    /// sequencer alone.
+    /// sequencer alone. Where several front ends share the log, the sequencer has one of its own.
     pub(crate) store: Arc<Mutex<Store>>,
     /// The only way to append.
     pub(crate) sequencer: Sequencer,
-    /// `trusted_root.json` as it is on disk.
-    pub(crate) trusted_root_json: String,
+    /// The trusted root and the authorities, which change while the service runs.
+    pub(crate) standing: Arc<LiveStanding>,
     /// The log's key id in log entries.
     pub(crate) log_id: [u8; 32],
-    /// The authorities, if this instance has them.
-    authorities: Option<Authorities>,
     /// What witnesses signed.
     pub(crate) cosignatures: Arc<Cosignatures>,
     /// Who may come in, and how often.
     doors: Doors,
+    /// What digests of OCI artifacts stand for.
+    pub(crate) oci: oci::Known,
+    /// How long statements are kept.
+    pub(crate) retention: Retention,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
     /// For whoever does something that belongs into the log.
@@ -122,9 +128,8 @@ impl State {
     pub(crate) fn new(
         store: Arc<Mutex<Store>>,
         sequencer: Sequencer,
-        trusted_root_json: String,
+        standing: Arc<LiveStanding>,
         log_id: [u8; 32],
-        authorities: Option<Authorities>,
         doors: Doors,
         watch: Watch,
     ) -> Self {
@@ -133,11 +138,12 @@ impl State {
         Self {
             store,
             sequencer,
-            trusted_root_json,
+            standing,
             log_id,
-            authorities,
             cosignatures: Arc::default(),
             doors,
+            oci: oci::Known::default(),
+            retention: Retention::default(),
             metrics,
             vitals,
             audit,
@@ -147,9 +153,14 @@ impl State {
         }
     }
 
+    /// The same, keeping what is submitted for so long.
+    pub(crate) fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
     /// The authorities.
-    pub(crate) fn authorities(&self) -> Result<&Authorities, ApiError> {
-        self.authorities.as_ref().ok_or(ApiError::NoAuthorities)
+    pub(crate) fn authorities(&self) -> Result<Arc<Authorities>, ApiError> {
+        self.standing.get().authorities.clone().ok_or(ApiError::NoAuthorities)
     }
 
     /// Whose tokens the certificate authority takes.
@@ -269,11 +280,13 @@ impl State {
     }
 }
 
-/// The store, for a short time.
+/// The store, for a short time. It has whatever any front end has acknowledged by now.
 pub(crate) fn lock(store: &Mutex<Store>) -> Result<MutexGuard<'_, Store>, ApiError> {
-    store
+    let mut store = store
         .lock()
-        .map_err(|_| ApiError::Internal { what: "a thread panicked while it held the store" })
+        .map_err(|_| ApiError::Internal { what: "a thread panicked while it held the store" })?;
+    store.follow()?;
+    Ok(store)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -290,6 +303,12 @@ async fn blocking<T: Send + 'static>(
 /// The time in seconds since 1970; 0 if the clock is before that.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// The same as a time of the calendar.
+pub(crate) fn time_now() -> Result<Timestamp, StartError> {
+    let now = now();
+    Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })
 }
 
 /// The time to sign with at `now`, when the last signature was at `last_signed`.

@@ -91,10 +91,22 @@ impl SigstoreBundle {
     /// [`BundleError`]. Unknown fields are refused at every level, and so is every form that the
     /// bundle's version does not have.
     pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
-        let json = parse_strict(bytes, MAX_BUNDLE_SIZE)?;
+        Self::from_value(parse_strict(bytes, MAX_BUNDLE_SIZE)?)
+    }
+
+    /// The same, from JSON that [`parse_strict`] has already read.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn from_value(json: Value) -> Result<Self, BundleError> {
         let bundle = wire::read(json)?;
         bundle.check()?;
         Ok(bundle)
+    }
+
+    /// The JSON that was parsed.
+    pub fn into_value(self) -> Value {
+        self.json
     }
 
     /// The signing certificate (DER), unless the bundle was signed with a managed key.
@@ -125,6 +137,27 @@ impl SigstoreBundle {
         }
     }
 
+    /// The digest of the artifact that the bundle names, if it signs an artifact and no statement;
+    /// unauthenticated.
+    pub fn message_digest(&self) -> Option<(DigestAlgorithm, &[u8])> {
+        match &self.content {
+            Content::Message { digest, .. } => {
+                digest.as_ref().map(|(algorithm, digest)| (*algorithm, digest.as_slice()))
+            }
+            Content::Envelope { .. } => None,
+        }
+    }
+
+    /// Whether the bundle signs an artifact itself, and holds no statement about one.
+    pub fn signs_message(&self) -> bool {
+        matches!(self.content, Content::Message { .. })
+    }
+
+    /// How many RFC 3161 timestamps it carries, of whatever authorities.
+    pub fn timestamp_count(&self) -> usize {
+        self.timestamps.len()
+    }
+
     /// The digests of an artifact that verification may ask for.
     pub fn digest_algorithms(&self) -> Vec<DigestAlgorithm> {
         match &self.content {
@@ -147,7 +180,7 @@ impl SigstoreBundle {
     }
 
     /// The bytes that timestamp authorities sign over.
-    pub(crate) fn signature(&self) -> &[u8] {
+    pub fn signature(&self) -> &[u8] {
         match &self.content {
             Content::Message { signature, .. } | Content::Envelope { signature, .. } => signature,
         }

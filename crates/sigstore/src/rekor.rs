@@ -19,6 +19,8 @@ use crate::artifact::DigestAlgorithm;
 use crate::certificate::Certificate;
 use crate::key::{Algorithm, Key};
 
+mod made;
+
 /// Largest request, in bytes, as in Rekor.
 pub const MAX_ENTRY_REQUEST: usize = 4 << 20;
 

@@ -103,6 +103,11 @@ impl Trust {
         !self.certificate_logs.is_empty()
     }
 
+    /// Whether entries of the log with this key id can be verified.
+    pub fn knows_log(&self, id: &[u8]) -> bool {
+        self.log(id).is_some()
+    }
+
     pub(crate) fn log(&self, id: &[u8]) -> Option<&Log> {
         find_log(&self.logs, id)
     }

@@ -96,12 +96,6 @@ pub(crate) trait Database: Send {
     /// The statement that the entry with this index stands for.
     fn statement_at(&self, index: u64) -> Result<Option<StoredStatement>, StoreError>;
 
-    /// Makes [`Database::statements_in`] fast, which nobody asks for while a log serves.
-    fn prepare_to_leave(&self) -> Result<(), StoreError>;
-
-    /// All that was recorded of the statements in a range, in log order.
-    fn statements_in(&self, range: Range<u64>) -> Result<Vec<FullStatement>, StoreError>;
-
     /// Indexes of the statements in `range` that the filter lets through (its own range aside), in
     /// log order, at most `limit`.
     fn find(&self, filter: &Filter, range: Range<u64>, limit: u32) -> Result<Vec<u64>, StoreError>;
@@ -157,13 +151,6 @@ pub(crate) struct StatementRow<'a> {
     pub(crate) index: u64,
     pub(crate) record: &'a StatementRecord,
     /// In seconds since 1970; bundle and key are empty then.
-    pub(crate) erased_at: Option<u64>,
-}
-
-/// A statement with all that is recorded of it.
-pub(crate) struct FullStatement {
-    pub(crate) index: u64,
-    pub(crate) record: StatementRecord,
     pub(crate) erased_at: Option<u64>,
 }
 

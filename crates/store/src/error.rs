@@ -94,6 +94,14 @@ pub enum StoreError {
         /// The digest.
         digest: String,
     },
+    /// A type, signer, project or class has more than [`crate::MAX_TEXT`] bytes. Nothing was written.
+    #[error("entry {position} of the batch has a text of {len} bytes; at most 1024 fit")]
+    TextTooLong {
+        /// Place of the entry in the batch, from 0.
+        position: usize,
+        /// The text's length in bytes.
+        len: usize,
+    },
     /// A tree larger than the log was asked for.
     #[error("the log has {size} entries, not {asked}")]
     NoSuchSize {
@@ -111,11 +119,20 @@ pub enum StoreError {
         /// Where it went on.
         to: String,
     },
+    /// A log was to be moved to where there is one.
+    #[error("{what} holds a log already")]
+    NotEmpty {
+        /// Database or bucket.
+        what: &'static str,
+    },
     /// The right to append was lost while it was used: the connection to the database broke, or
     /// somebody else has taken over. What was being appended may be in the log; appending it again is
     /// safe.
     #[error("the right to append to the log was lost")]
     LeaseLost,
+    /// Somebody else has held the right to append for too long. Nothing was written.
+    #[error("another front end has been appending for too long")]
+    LeaseBusy,
     /// A statement was erased, and somebody who reads the database keeps the copy in its write-ahead
     /// log from being overwritten. Try again.
     #[error("somebody reads the database; what was erased is still in its write-ahead log")]
@@ -139,7 +156,26 @@ pub enum StoreError {
     },
     /// Any other trouble with the database.
     #[error("the database failed")]
-    Database(#[source] rusqlite::Error),
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Database or bucket cannot be reached, or do not answer in time.
+    #[error("cannot reach {what}")]
+    Unreachable {
+        /// Which of the two.
+        what: &'static str,
+        /// The error as it was reported.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Database or bucket cannot be used as they are, or as they are given.
+    #[error("{what} cannot be used: {problem}")]
+    Place {
+        /// Which of the two, or of their URLs.
+        what: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// This program was built without PostgreSQL and S3.
+    #[error("this program was built without PostgreSQL and S3")]
+    NotBuilt,
 }
 
 /// Why a disk refuses writes.
@@ -177,6 +213,12 @@ pub enum Corruption {
     /// The stored hashes do not prove a stored entry.
     #[error("the stored hashes do not prove an entry")]
     EntryProof,
+    /// What was read back of a copy is not what was written.
+    #[error("the copy is not complete")]
+    Copy,
+    /// A stored value is not of the form in which it was written.
+    #[error("a value is malformed")]
+    Value,
     /// A stored entry is longer than an entry can be.
     #[error("an entry is too long")]
     EntryLength,
@@ -202,7 +244,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DiskFull) => WriteFault::Full,
             Some(ErrorCode::ReadOnly) => WriteFault::ReadOnly,
             Some(ErrorCode::SystemIoFailure) => WriteFault::Device,
-            _ => return Self::Database(error),
+            _ => return Self::Database(Box::new(error)),
         };
         Self::Unwritable { fault, source: Box::new(error) }
     }

@@ -130,8 +130,9 @@ impl Objects for Files {
         &mut self,
         note: &[u8],
         _last: Option<&Version>,
-    ) -> Result<(), StoreError> {
-        self.replace(CHECKPOINT, note)
+    ) -> Result<Version, StoreError> {
+        self.replace(CHECKPOINT, note)?;
+        Ok(Version(None))
     }
 }
 

@@ -50,6 +50,7 @@ mod objects;
 mod records;
 mod schema;
 mod sequence;
+mod shared;
 mod sqlite;
 mod statements;
 mod store;
@@ -59,6 +60,9 @@ pub use check::{CheckReport, Problem};
 pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]
 pub use hook::Step;
+#[cfg(all(feature = "testing", feature = "scale-out"))]
+pub use postgres;
 pub use records::{RecordName, WitnessRecords};
-pub use statements::{Filter, Payload, StatementRecord, StoredStatement};
+pub use shared::{Moved, Place};
+pub use statements::{Filter, MAX_TEXT, Payload, StatementRecord, StoredStatement};
 pub use store::{Appended, LoggedEntry, NewEntry, Store};

@@ -23,9 +23,13 @@ pub(crate) trait Objects: Send {
     fn checkpoint(&self) -> Result<Option<Published>, StoreError>;
 
     /// Publishes a checkpoint, durably, in the place of the one that was read last, and of no other:
-    /// fails with [`StoreError::LeaseLost`] when somebody else has replaced that.
-    fn replace_checkpoint(&mut self, note: &[u8], last: Option<&Version>)
-    -> Result<(), StoreError>;
+    /// fails with [`StoreError::LeaseLost`] when somebody else has replaced that. Returns what the
+    /// next one replaces.
+    fn replace_checkpoint(
+        &mut self,
+        note: &[u8],
+        last: Option<&Version>,
+    ) -> Result<Version, StoreError>;
 }
 
 /// A checkpoint as it was published.

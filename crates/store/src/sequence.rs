@@ -10,6 +10,7 @@ use sealwright_tlog::{VerifiedCheckpoint, leaf_hash, stored_hashes_for_leaf, tre
 use crate::database::{Database, EntryRow, StatementRow, Transaction, hashes_for};
 use crate::error::{Corruption, StoreError};
 use crate::hook::Step;
+use crate::statements::MAX_TEXT;
 use crate::store::{
     Appended, NewEntry, Store, checkpoint_row, published_checkpoint, refuse_rollback, sign,
     signed_at, size_of, stored_head,
@@ -215,6 +216,16 @@ impl<'a> Plan<'a> {
     }
 }
 
+impl NewEntry {
+    /// Whether the store takes it. One that it does not take would fail the whole batch.
+    ///
+    /// # Errors
+    /// [`StoreError::EntryTooLong`], [`StoreError::MalformedDigest`], [`StoreError::TextTooLong`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        check_entries(std::slice::from_ref(self))
+    }
+}
+
 fn check_entries(entries: &[NewEntry]) -> Result<(), StoreError> {
     for (position, entry) in entries.iter().enumerate() {
         let len = entry.body.len();
@@ -222,6 +233,12 @@ fn check_entries(entries: &[NewEntry]) -> Result<(), StoreError> {
             return Err(StoreError::EntryTooLong { position, len });
         }
         let Some(statement) = &entry.statement else { continue };
+        let texts = [&statement.predicate_type, &statement.project, &statement.retention];
+        for text in texts.into_iter().chain(&statement.signers) {
+            if text.len() > MAX_TEXT {
+                return Err(StoreError::TextTooLong { position, len: text.len() });
+            }
+        }
         for digest in statement.subjects.iter().chain([&statement.envelope_sha256]) {
             if !is_sha256_hex(digest) {
                 return Err(StoreError::MalformedDigest { position, digest: digest.clone() });

@@ -7,15 +7,13 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, ToSql, params};
 use sealwright_tlog::{Hash, VerifierKey};
 
-use crate::database::{
-    CheckpointRow, Database, EntryRow, FullStatement, LogRow, StatementRow, find_sql,
-};
+use crate::database::{CheckpointRow, Database, EntryRow, LogRow, StatementRow, find_sql};
 use crate::error::{Corruption, StoreError};
 use crate::schema;
-use crate::statements::{Filter, Payload, StatementRecord, StoredStatement};
+use crate::statements::{Filter, Payload, StoredStatement};
 
 /// A database in one file. Whoever opens it holds the directory's lock, so no lease is needed.
-pub(crate) struct Sqlite(Connection);
+pub(crate) struct Sqlite(pub(crate) Connection);
 
 impl Sqlite {
     /// Opens the database; creates file and schema if need be.
@@ -39,11 +37,6 @@ impl Sqlite {
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         schema::prepare(&mut db, verifier)?;
         Ok(Self(db))
-    }
-    fn strings(&self, sql: &str, index: u64) -> Result<Vec<String>, StoreError> {
-        let mut query = self.0.prepare_cached(sql)?;
-        let rows = query.query_map(params![index], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
@@ -238,30 +231,6 @@ impl Database for Sqlite {
             .optional()?)
     }
 
-    fn prepare_to_leave(&self) -> Result<(), StoreError> {
-        Ok(self.0.execute_batch(
-            "CREATE INDEX IF NOT EXISTS subjects_by_entry ON subjects (idx);
-             CREATE INDEX IF NOT EXISTS signers_by_entry ON signers (idx);",
-        )?)
-    }
-
-    fn statements_in(&self, range: Range<u64>) -> Result<Vec<FullStatement>, StoreError> {
-        let mut query = self.0.prepare_cached(
-            "SELECT idx, envelope_sha256, predicate_type, bundle, public_key_pem, project,
-                 retention, erased_at
-             FROM statements WHERE idx >= ?1 AND idx < ?2 ORDER BY idx",
-        )?;
-        let rows = query.query_map(params![range.start, range.end], full_statement)?;
-        let mut statements = rows.collect::<Result<Vec<_>, _>>()?;
-        for FullStatement { index, record, .. } in &mut statements {
-            let subjects = "SELECT sha256 FROM subjects WHERE idx = ?1 ORDER BY sha256";
-            record.subjects = self.strings(subjects, *index)?;
-            let signers = "SELECT signer FROM signers WHERE idx = ?1 ORDER BY signer";
-            record.signers = self.strings(signers, *index)?;
-        }
-        Ok(statements)
-    }
-
     fn find(&self, filter: &Filter, range: Range<u64>, limit: u32) -> Result<Vec<u64>, StoreError> {
         let (sql, values) = find_sql(filter, '?');
         let mut parameters: Vec<&dyn ToSql> = vec![&range.start, &range.end, &limit];
@@ -355,22 +324,6 @@ fn statement(row: &Row<'_>) -> rusqlite::Result<StoredStatement> {
         payload: match row.get(7)? {
             Some(at) => Payload::Erased { at },
             None => Payload::Kept { bundle: row.get(3)?, public_key_pem: row.get(4)? },
-        },
-    })
-}
-
-fn full_statement(row: &Row<'_>) -> rusqlite::Result<FullStatement> {
-    Ok(FullStatement {
-        index: row.get(0)?,
-        erased_at: row.get(7)?,
-        record: StatementRecord {
-            envelope_sha256: row.get(1)?,
-            predicate_type: row.get(2)?,
-            bundle: row.get(3)?,
-            public_key_pem: row.get(4)?,
-            project: row.get(5)?,
-            retention: row.get(6)?,
-            ..StatementRecord::default()
         },
     })
 }

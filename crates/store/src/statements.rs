@@ -3,6 +3,9 @@
 use crate::error::StoreError;
 use crate::store::Store;
 
+/// Most bytes of a predicate type, a signer, a project or a retention class: they are in indexes.
+pub const MAX_TEXT: usize = 1024;
+
 /// What the store keeps of a statement, beside the entry.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StatementRecord {

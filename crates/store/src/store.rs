@@ -23,7 +23,7 @@ pub(crate) const DATABASE: &str = "log.db";
 pub(crate) const MOVED: &str = "moved-to";
 
 /// Tiles that are written together.
-const TILES: usize = 8;
+pub(crate) const TILES: usize = 8;
 
 /// One log and the statements in it.
 ///
@@ -123,6 +123,8 @@ impl Store {
             return Err(Corruption::MissingRow.into());
         }
         let files = Files::open(dir)?;
+        // Whoever looks may append afterwards.
+        refuse_moved(&files)?;
         let db = Sqlite::open(&files.path(DATABASE), key.verifier())?;
         Self::load(Box::new(db), Box::new(files), origin, key, Opening::Look, now)
     }
@@ -142,12 +144,12 @@ impl Store {
                 given: origin.to_owned(),
             });
         }
-        if how == Opening::Look {
-            return Self::read(db, objects, key).map(|(store, _)| store);
-        }
+        // Others may append. Where this fails, the connection is gone, and the lease with it.
         db.begin_lease()?;
-        let opened = Self::serve(db, objects, key, how, now);
-        // Where it failed, the connection is gone, and the lease with it.
+        let opened = match how {
+            Opening::Look => Self::read(db, objects, key).map(|(store, _)| store),
+            Opening::Serve { may_start } => Self::serve(db, objects, key, may_start, now),
+        };
         opened.inspect(|store| store.db.end_lease())
     }
 
@@ -155,11 +157,11 @@ impl Store {
         db: Box<dyn Database>,
         objects: Box<dyn Objects>,
         key: &LogKey,
-        how: Opening,
+        may_start: bool,
         now: u64,
     ) -> Result<Self, StoreError> {
         if db.log_row()?.is_none() {
-            if how != (Opening::Serve { may_start: true }) {
+            if !may_start {
                 return Err(StoreError::NoLog);
             }
             refuse_published(&*objects, key)?;
@@ -309,7 +311,8 @@ impl Store {
         let tiles = tiles_for_growth(published_size, size_of(&self.head));
         self.write_tiles(&tiles)?;
         self.hook.at(Step::TilesPublished)?;
-        self.objects.replace_checkpoint(self.head.note(), self.version.as_ref())?;
+        let replaced = self.objects.replace_checkpoint(self.head.note(), self.version.as_ref())?;
+        self.version = Some(replaced);
         self.hook.at(Step::CheckpointReplaced)?;
         self.db.set_published(self.head.note())?;
         self.published = self.head.clone();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sealwright_attest::{Signer, Statement, TrustedRoot, model_subjects, parse_strict, predicate};
 use sealwright_manifest::{Manifest, Sha256};
 
+use crate::commands::sign::certificate::{Certificate, CertificateArgs};
 use crate::error::CliError;
 use crate::files;
 use crate::keyref::SigningKeyArgs;
@@ -28,6 +29,8 @@ pub(crate) struct Args {
     /// JSON file with the predicate.
     #[arg(long, value_name = "FILE")]
     predicate: PathBuf,
+    #[command(flatten)]
+    certificate: CertificateArgs,
     #[command(flatten)]
     out: StatementArgs,
 }
@@ -58,8 +61,15 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             .hint("the predicate must be one JSON object"));
     }
     check(predicate_type, &predicate)?;
-    let made = prepare(&args.model, &args.out, predicate_type, None, ui)?.sign(predicate)?;
+    let certificate = args.certificate.read()?;
+    let draft = prepare(&args.model, &args.out, predicate_type, None, ui)?;
+    let of_key = |signing| Certificate::of(signing, draft.signer.public_key());
+    let certificate = certificate.map(of_key).transpose()?;
+    let made = draft.sign_with(predicate, certificate.as_ref())?;
     report(&made, predicate_type, ui);
+    if let Some(certificate) = certificate.filter(|_| !ui.is_json()) {
+        certificate.say_notes(ui);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -112,6 +122,15 @@ impl Draft<'_> {
 
     /// Signs, logs and writes.
     pub(crate) fn sign(self, predicate: Value) -> Result<MadeStatement, CliError> {
+        self.sign_with(predicate, None)
+    }
+
+    /// The same with a certificate for the key.
+    fn sign_with(
+        self,
+        predicate: Value,
+        certificate: Option<&Certificate>,
+    ) -> Result<MadeStatement, CliError> {
         check(self.predicate_type, &predicate)?;
         let statement = Statement {
             subject: model_subjects(&self.name, &self.manifest),
@@ -119,7 +138,8 @@ impl Draft<'_> {
             predicate,
         };
         let (signer, service) = (self.signer.as_ref(), &self.out.service);
-        let made = make(&statement, KeyId::Hint, signer, service, self.root.as_ref(), self.path)?;
+        let keyid = certificate.map_or(KeyId::Hint, |c| KeyId::Certificate(&c.signing));
+        let made = make(&statement, keyid, signer, service, self.root.as_ref(), self.path)?;
         Ok(MadeStatement { model_digest: self.manifest.model_digest().to_string(), made })
     }
 }

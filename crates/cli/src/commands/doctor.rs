@@ -9,18 +9,21 @@ use serde_json::{Value, json};
 
 use sealwright_attest::{Timestamp, parse_strict};
 use sealwright_manifest::Sha256;
+use sealwright_server::service::tuf::WARN_DAYS;
 use sealwright_sigstore::Trust;
 use sealwright_sigstore::details::{CertificateDetails, KeyDetails};
 use sealwright_tlog::VerifierKey;
+use sealwright_tuf::{Document, Root};
 
 use crate::clock;
 use crate::error::CliError;
 use crate::files;
-use crate::output::{self, BAD, GOOD, Ui};
+use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
 /// Find what is wrong with a trusted_root.json: log ids, origins, windows, chains.
 ///
-/// Looks for the mistakes that make stock clients say no more than "not enough verified log entries".
+/// Looks for the mistakes that make stock clients say no more than "not enough verified log entries",
+/// and warns of what expires within 60 days. Takes the root of a TUF repository (N.root.json) too.
 /// Exit code 0 nothing found, 1 something is wrong, 2 not a trusted root at all.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,6 +43,11 @@ const LISTS: [&str; 4] = ["tlogs", "certificateAuthorities", "ctlogs", "timestam
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let bytes = files::read(&args.file, "trusted root", 4 << 20)?;
     let now = args.at.map_or_else(clock::now, Ok)?;
+    if Document::<Root>::parse(&bytes).is_ok() {
+        let mut doctor = Doctor::new(now);
+        doctor.tuf_root(&bytes);
+        return Ok(doctor.report(ui));
+    }
     let root = parse_strict(&bytes, 4 << 20)
         .ok()
         .filter(|root| LISTS.iter().any(|list| root[list].is_array()))
@@ -47,7 +55,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             CliError::input(format!("{} is not a trusted root", args.file.display()))
                 .hint("expected trusted_root.json, with tlogs and certificateAuthorities")
         })?;
-    let mut doctor = Doctor { now, findings: Vec::new() };
+    let mut doctor = Doctor::new(now);
     doctor.root(&root);
     // Whatever else a parser that clients share minds.
     if doctor.findings.is_empty()
@@ -55,26 +63,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     {
         doctor.finds("", format!("it is not readable: {error}"), "write it as `serve trust` does");
     }
-    let findings = doctor.findings;
-    let is_well = findings.is_empty();
-    let value = json!({
-        "ok": is_well,
-        "findings": findings
-            .iter()
-            .map(|f| json!({"place": f.place, "problem": f.problem, "hint": f.hint}))
-            .collect::<Vec<_>>(),
-    });
-    let mut text = match is_well {
-        true => format!("{GOOD}nothing found{GOOD:#}\n"),
-        false => String::new(),
-    };
-    for Finding { place, problem, hint } in &findings {
-        let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
-        let problem = output::plain(&format!("{place}{problem}"));
-        text += &format!("{BAD}wrong:{BAD:#} {problem}\nhint: {}\n", output::plain(hint));
-    }
-    ui.result(&value, &text);
-    Ok(ExitCode::from(u8::from(!is_well)))
+    Ok(doctor.report(ui))
 }
 
 /// Something that is wrong, and what to do about it.
@@ -88,9 +77,70 @@ struct Finding {
 struct Doctor {
     now: Timestamp,
     findings: Vec<Finding>,
+    /// What is not wrong yet.
+    warnings: Vec<Finding>,
 }
 
 impl Doctor {
+    fn new(now: Timestamp) -> Self {
+        Self { now, findings: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn report(&self, ui: &Ui) -> ExitCode {
+        let is_well = self.findings.is_empty();
+        let list = |findings: &[Finding]| -> Value {
+            let one = |f: &Finding| json!({"place": f.place, "problem": f.problem, "hint": f.hint});
+            findings.iter().map(one).collect()
+        };
+        let value = json!({
+            "ok": is_well,
+            "findings": list(&self.findings),
+            "warnings": list(&self.warnings),
+        });
+        let mut text = match is_well {
+            true => format!("{GOOD}nothing found{GOOD:#}\n"),
+            false => String::new(),
+        };
+        let wrong = self.findings.iter().map(|finding| (format!("{BAD}wrong:{BAD:#}"), finding));
+        let soon = self.warnings.iter().map(|it| (format!("{STRONG}warning:{STRONG:#}"), it));
+        for (label, Finding { place, problem, hint }) in wrong.chain(soon) {
+            let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
+            let problem = output::plain(&format!("{place}{problem}"));
+            text += &format!("{label} {problem}\nhint: {}\n", output::plain(hint));
+        }
+        ui.result(&value, &text);
+        ExitCode::from(u8::from(!is_well))
+    }
+
+    fn warns(&mut self, place: &str, problem: impl Into<String>, hint: impl Into<String>) {
+        let (place, problem, hint) = (place.to_owned(), problem.into(), hint.into());
+        self.warnings.push(Finding { place, problem, hint });
+    }
+
+    /// The root of a TUF repository.
+    fn tuf_root(&mut self, bytes: &[u8]) {
+        const NEXT: &str =
+            "prepare the next one with `sealwright serve tuf rotate`, and have it signed";
+        match sealwright_tuf::Trust::begin(bytes) {
+            Err(error) => {
+                self.finds("", error.to_string(), "publish no root before enough have signed")
+            }
+            Ok(trust) => {
+                let (version, expires) = (trust.root().version, trust.root().expires);
+                let problem = format!("version {version} of the root expires at {expires}");
+                if expires <= self.now {
+                    self.finds("", problem, NEXT);
+                } else if expires <= self.soon() {
+                    self.warns("", problem, NEXT);
+                }
+            }
+        }
+    }
+
+    fn soon(&self) -> Timestamp {
+        self.now.plus_seconds(WARN_DAYS * 24 * 60 * 60)
+    }
+
     fn finds(&mut self, place: &str, problem: impl Into<String>, hint: impl Into<String>) {
         let (place, problem, hint) = (place.to_owned(), problem.into(), hint.into());
         self.findings.push(Finding { place, problem, hint });
@@ -226,12 +276,24 @@ impl Doctor {
         if is_tsa && chain.first().is_some_and(|leaf| leaf.is_authority) {
             self.finds(&place, "has no leaf", "the first must be the one that signs timestamps");
         }
-        if let Some(expired) = chain.iter().find(|one| one.not_after < self.now) {
-            let problem = format!(
-                "the certificate of {:?} expired at {}",
-                expired.subject, expired.not_after
-            );
+        let end = authority["validFor"]["end"].as_str().and_then(|end| Timestamp::parse(end).ok());
+        let Some(first) = chain.iter().min_by_key(|one| one.not_after) else { return };
+        // Nothing new comes from a window that has ended.
+        if end.is_some_and(|end| end < self.now) {
+            return;
+        }
+        if first.not_after < self.now {
+            let problem =
+                format!("the certificate of {:?} expired at {}", first.subject, first.not_after);
             self.finds(&place, problem, "end the window with validFor.end, and add the successor");
+        } else if end.is_none() && first.not_after <= self.soon() {
+            let problem =
+                format!("the certificate of {:?} expires at {}", first.subject, first.not_after);
+            self.warns(
+                &place,
+                problem,
+                "renew it: `sealwright serve renew` on an instance of ours",
+            );
         }
     }
 

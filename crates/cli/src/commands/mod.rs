@@ -8,6 +8,8 @@ pub(crate) mod demo;
 pub(crate) mod digest;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;
+pub(crate) mod find;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod log;
@@ -17,6 +19,7 @@ pub(crate) mod revoke;
 pub(crate) mod roles;
 pub(crate) mod serve;
 pub(crate) mod sign;
+pub(crate) mod trust;
 pub(crate) mod verify;
 
 use std::process::ExitCode;
@@ -34,12 +37,15 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Inspect(args) => inspect::run(&args, ui),
         Command::Attest(args) => attest::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
+        Command::Find(args) => find::run(&args, ui),
+        Command::Import(args) => import::run(&args, ui),
         Command::Evaluate(args) => evaluate::run(&args, ui),
         Command::Approve(args) => approve::run(&args, ui),
         Command::Revoke(args) => revoke::run(&args, ui),
         Command::Key(args) => key::run(&args, ui),
         Command::Roles(args) => roles::run(&args, ui),
         Command::Serve(args) => serve::run(&args, ui),
+        Command::Trust(args) => trust::run(&args, ui),
         Command::Log(args) => log::run(&args, ui),
         Command::Policy(args) => policy::run(&args, ui),
         Command::Admission(args) => admission::run(&args, ui),

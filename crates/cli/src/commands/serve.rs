@@ -12,10 +12,17 @@ use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+use storage::StorageArgs;
+
 mod backup;
 mod check;
+mod erase;
+mod migrate;
+mod renew;
 mod restore;
+mod storage;
 mod trust;
+mod tuf;
 
 /// Run the attestation service: an append-only log, a store of statements, a timestamp authority.
 ///
@@ -33,12 +40,19 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the keys of a new instance: log, certificate authority, timestamp authority.
+    /// Make the keys of a new instance: log, authorities, TUF repository.
     Init(InitArgs),
     /// Write what clients need to know of the instance.
     Trust(trust::Args),
+    /// Move the log of a stopped instance to PostgreSQL and a bucket.
+    Migrate(migrate::Args),
+    /// Give the authorities new keys and certificates.
+    Renew(renew::Args),
+    Tuf(tuf::Args),
     /// Check the whole store of a stopped instance: every hash, every checkpoint, every signature.
     Check(check::Args),
+    /// Erase what statements of a stopped instance say, and keep their entries.
+    Erase(erase::Args),
     /// Back up an instance, also while it runs.
     Backup(backup::Args),
     /// Restore a backup, after it was checked from end to end.
@@ -50,6 +64,8 @@ enum Command {
 struct InitArgs {
     #[command(flatten)]
     instance: InstanceArgs,
+    #[command(flatten)]
+    tuf: tuf::RootKeyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,6 +73,8 @@ struct InstanceArgs {
     /// Directory for the log's state and its key; created on the first start.
     #[arg(long, value_name = "DIR", default_value = "sealwright-data")]
     data: PathBuf,
+    #[command(flatten)]
+    storage: StorageArgs,
     /// Address to listen on; port 0 lets the system choose.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:3003")]
     listen: SocketAddr,
@@ -87,6 +105,16 @@ struct ServeArgs {
     /// TOML file with the writers who may submit statements, and the readers; everybody otherwise.
     #[arg(long, value_name = "FILE")]
     writers: Option<PathBuf>,
+    /// Verify bundles with certificates against this trusted root as well, when they are submitted, and
+    /// keep the entries of its logs; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    trust: Vec<PathBuf>,
+    /// Take certificates that lead to a root in this PEM file (OMS); may be repeated.
+    #[arg(long, value_name = "PEM")]
+    trust_root_ca: Vec<PathBuf>,
+    /// TOML file with the classes that say how long which statements are kept; for ever otherwise.
+    #[arg(long, value_name = "FILE")]
+    retention: Option<PathBuf>,
     /// TOML file with limits: requests a second, entries a day.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
@@ -114,22 +142,28 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         None => serve(&args.serve, ui),
         Some(Command::Init(args)) => init(args, ui),
         Some(Command::Trust(args)) => trust::run(args, ui),
+        Some(Command::Migrate(args)) => migrate::run(args, ui),
+        Some(Command::Renew(args)) => renew::run(args, ui),
+        Some(Command::Tuf(args)) => tuf::run(args, ui),
         Some(Command::Check(args)) => check::run(args, ui),
+        Some(Command::Erase(args)) => erase::run(args, ui),
         Some(Command::Backup(args)) => backup::run(args, ui),
         Some(Command::Restore(args)) => restore::run(args, ui),
     }
 }
 
 fn init(args: &InitArgs, ui: &Ui) -> Result<ExitCode, CliError> {
-    let made = service::init(&args.instance.config())?;
+    let made = service::init(&Config { tuf: args.tuf.keys(), ..args.instance.config()? })?;
     let data = &args.instance.data;
     let value = json!({
         "ok": true,
         "data": output::path(data),
         "log_key_created": made.log_key_created,
         "root_key": made.root_key.as_deref().map(output::path),
+        "tuf": tuf::made_value(made.tuf.as_ref()),
     });
     let what = match (made.log_key_created, &made.root_key) {
+        (false, None) if made.tuf.is_some() => "made the TUF repository",
         (false, None) => "everything was there already",
         (false, Some(_)) => "made the authorities",
         (true, None) => "made the log",
@@ -157,17 +191,21 @@ fn say_what_was_made(made: &Initialised, instance: &InstanceArgs, ui: &Ui) {
             path.display()
         ));
     }
+    if let Some(made) = &made.tuf {
+        tuf::say_what_was_made(made, ui);
+    }
 }
 
 impl InstanceArgs {
-    fn config(&self) -> Config {
+    fn config(&self) -> Result<Config, CliError> {
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
-        Config {
+        Ok(Config {
             listen: self.listen,
             origin: self.origin.clone(),
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: None }),
+            shared: self.storage.place()?,
             ..Config::new(&self.data)
-        }
+        })
     }
 }
 
@@ -179,12 +217,15 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         issuers: args.issuers.clone(),
         witnesses: args.witnesses.clone(),
         writers: args.writers.clone(),
+        trust: args.trust.clone(),
+        trust_root_ca: args.trust_root_ca.clone(),
+        retention: args.retention.clone(),
         limits: args.limits.clone(),
         trusted_proxies: args.trusted_proxies.clone(),
         forwarded_header: args.forwarded_header,
         metrics: args.metrics,
         init: args.init,
-        ..instance.config()
+        ..instance.config()?
     };
     if let Some(tls) = &mut config.tls {
         tls.client_ca.clone_from(&args.tls_client_ca);
@@ -193,6 +234,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         return Err(StartError::NotInitialised { dir: instance.data.clone() }.into());
     }
     let running = service::start(&config)?;
+    instance.storage.say_what_is_insecure(ui);
     say_what_was_made(running.initialised(), instance, ui);
     let signals = running.catch_signals().map_err(|error| daemon::no_signals(&error))?;
     if args.insecure_plain_http {
@@ -222,6 +264,10 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
 
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
+        let error = match error {
+            StartError::Ceremony(error) => return (*error).into(),
+            error => error,
+        };
         let message = format!("cannot start the service: {}", Self::chain(&error));
         let hint = error.hint();
         match error {
@@ -229,10 +275,14 @@ impl From<StartError> for CliError {
             | StartError::Origin { .. }
             | StartError::Tls(_)
             | StartError::NotInitialised { .. }
+            | StartError::Moved { .. }
+            | StartError::NotBuilt
             | StartError::OriginTooLong { .. }
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }
             | StartError::Writers { .. }
+            | StartError::UploadTrust { .. }
+            | StartError::Retention { .. }
             | StartError::Limits { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),

@@ -13,7 +13,7 @@ use crate::output::{self, GOOD, STRONG, Ui};
 use crate::service::{KeyId, ServiceArgs, TrustArgs, seal};
 
 mod add;
-mod certificate;
+pub(super) mod certificate;
 mod place;
 
 use certificate::{Certificate, CertificateArgs};
@@ -64,7 +64,6 @@ enum Compat {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    args.certificate.check_service(&args.service)?;
     let certificate = args.certificate.read()?;
     let root = args.trust.root()?;
     let name = args.model.name()?;

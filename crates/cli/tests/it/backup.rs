@@ -118,7 +118,8 @@ fn a_backup_without_keys_needs_them_to_come_back() {
             "authority/ca-key.pem",
             "authority/ct-key.pem",
             "authority/tsa-key.pem",
-            "log-key.pem"
+            "log-key.pem",
+            format!("tuf/online/{}", home.list("data/tuf/online")[0]),
         ])
     );
     service.stop();

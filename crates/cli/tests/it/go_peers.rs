@@ -107,6 +107,53 @@ fn cosign_attests_and_verifies_blobs() {
     assert_eq!(instance.verify("other", "a.json", IDENTITY).code, Some(1));
 }
 
+/// `cosign` with nothing but the first root of the instance's TUF repository, before and after another one
+/// followed.
+#[test]
+fn cosign_bootstraps_from_the_first_root() {
+    let instance = Instance::start();
+    let home = &instance.home;
+    home.write("artifact", "content");
+    home.write("token", instance.issuer.token(IDENTITY));
+    let first = home.path("data/tuf/repository/1.root.json");
+    std::fs::copy(first, home.path("root.json")).unwrap();
+    let mirror = format!("{}/tuf", instance.service.url());
+    let run = |words: &[&str]| {
+        let mut command =
+            std::process::Command::new(std::env::var("SEALWRIGHT_TEST_COSIGN").unwrap());
+        command.args(words).current_dir(home.path("")).env("TUF_ROOT", home.path("cosign"));
+        let output = command.env("HOME", home.path("")).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    #[track_caller]
+    fn succeeds((success, said): (bool, String)) {
+        assert!(success, "{said}");
+    }
+    let initialize = ["initialize", "--mirror", &mirror, "--root", "root.json"];
+    let sign = |bundle: &str| {
+        run(&["sign-blob", "--yes", "--identity-token", "token", "--bundle", bundle, "artifact"])
+    };
+    let verify = |bundle: &str| {
+        let issuer = ["--certificate-oidc-issuer", &instance.issuer.url];
+        let who = ["verify-blob", "--bundle", bundle, "--certificate-identity", IDENTITY];
+        run(&[&who[..], &issuer, &["--use-signed-timestamps", "artifact"]].concat())
+    };
+    succeeds(run(&initialize));
+    succeeds(sign("one.json"));
+    succeeds(verify("one.json"));
+    home.must("serve tuf rotate --data data --new-online-key --out next.json");
+    for number in [2, 3] {
+        home.must(&format!("serve tuf sign --key data/offline/tuf-root-{number}.pem next.json"));
+    }
+    home.must("serve tuf publish --data data next.json");
+    home.must("serve renew --data data --root-key data/offline/root-key.pem");
+    std::fs::remove_dir_all(home.path("cosign")).unwrap();
+    succeeds(run(&initialize));
+    succeeds(verify("one.json"));
+    succeeds(sign("two.json"));
+    succeeds(verify("two.json"));
+}
+
 /// What others made with the instance: sigstore-python, and our own signature with a key.
 #[test]
 fn cosign_verifies_what_others_signed() {

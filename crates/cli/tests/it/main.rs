@@ -29,16 +29,25 @@ mod killed;
 mod log_monitor;
 mod log_witness;
 mod manual;
+mod oci;
 mod oidc;
 mod oms_vectors;
+mod openapi;
 mod pki;
 mod policy;
 mod policy_tools;
 mod server;
 mod service;
+#[cfg(feature = "scale-out")]
+mod shared_log;
 mod sign;
 mod signatures;
+#[cfg(feature = "scale-out")]
+#[path = "../../../store/tests/it/shared/stage.rs"]
+mod stage;
+mod statements;
 mod stock;
 mod team;
 mod terminal;
+mod tuf;
 mod verify;

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 41] = [
     "",
     "digest",
     "sign",
@@ -20,9 +20,22 @@ const COMMANDS: [&str; 28] = [
     "roles sign",
     "roles show",
     "serve",
+    "serve init",
+    "serve trust",
+    "serve renew",
+    "serve tuf",
+    "serve tuf init",
+    "serve tuf status",
+    "serve tuf rotate",
+    "serve tuf sign",
+    "serve tuf publish",
+    "trust",
+    "trust fetch",
     "log",
     "log witness",
     "log monitor",
+    "find",
+    "import",
     "doctor",
     "policy",
     "policy test",
@@ -121,7 +134,7 @@ fn mistakes_on_the_command_line_are_errors_like_all_others() {
         home.run(&format!("{line} --json")).failed_json(2, said);
     }
     // A command that is not complete shows its help.
-    for line in ["", "key", "log", "policy", "roles"] {
+    for line in ["", "key", "log", "policy", "roles", "trust", "serve tuf"] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains("Usage: sealwright"), "{ran:#?}");

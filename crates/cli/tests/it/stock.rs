@@ -268,3 +268,95 @@ fn tokens_that_are_not_right_get_no_certificate() {
     assert_eq!(ask(&impostor.sign(&claims)), (401, json!("TOKEN")));
     assert_eq!(ask("nonsense"), (401, json!("TOKEN")));
 }
+
+/// What a stock client signed is submitted, found by who signed it, and given back so that the stock
+/// client verifies it; also if it has neither time nor entry yet.
+#[test]
+fn what_sigstore_python_signed_is_kept_and_given_back() {
+    let instance = Instance::start();
+    let home = &instance.home;
+    home.write("artifact", "content");
+    let predicate = json!({"buildDefinition": {"buildType": "https://loans.example/training/v1",
+        "externalParameters": {}, "internalParameters": {}, "resolvedDependencies": []},
+        "runDetails": {"builder": {"id": "https://loans.example/ci", "builderDependencies": [],
+        "version": {}}, "metadata": {"invocationId": "1"}, "byproducts": []}});
+    home.write("predicate.json", predicate.to_string());
+    let token = instance.issuer.token(IDENTITY);
+    let attest = [
+        "attest",
+        "--identity-token",
+        &token,
+        "--bundle",
+        "a.json",
+        "--predicate",
+        "predicate.json",
+        "--predicate-type",
+        "https://slsa.dev/provenance/v1",
+        "artifact",
+    ];
+    let attested = python(&instance, &attest);
+    assert!(attested.status.success(), "{attested:?}");
+    let token = instance.issuer.token(IDENTITY);
+    let sign = ["sign", "--identity-token", &token, "--bundle", "s.json", "artifact"];
+    let signed = python(&instance, &sign);
+    assert!(signed.status.success(), "{signed:?}");
+
+    let client = instance.service.client();
+    let submit = |bundle: &serde_json::Value| client.submit_json(bundle, None);
+    let attestation = home.read_json("a.json");
+    // Its entry is there already, and is its own.
+    let answer = submit(&attestation).unwrap();
+    assert_eq!(answer["verificationMaterial"]["tlogEntries"][0]["logIndex"], "0");
+    assert_eq!(submit(&home.read_json("s.json")).unwrap()["mediaType"], attestation["mediaType"]);
+
+    let mut bare = attestation.clone();
+    bare["verificationMaterial"]["tlogEntries"] = json!([]);
+    bare["verificationMaterial"].as_object_mut().unwrap().remove("timestampVerificationData");
+    let stamped = submit(&bare).unwrap();
+    let stamps = &stamped["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"];
+    assert_eq!(stamps.as_array().unwrap().len(), 1);
+    home.write("bare.json", stamped.to_string());
+
+    let list = home.json(&format!(
+        "find --identity {IDENTITY} --issuer {} --out saved --service {}",
+        instance.issuer.url,
+        instance.service.url()
+    ));
+    assert_eq!(list["statements"].as_array().unwrap().len(), 2);
+    assert_eq!(list["statements"][1]["predicateType"], "");
+    let who = ["--cert-identity", IDENTITY, "--cert-oidc-issuer", &instance.issuer.url];
+    for bundle in ["saved/entry-0.sigstore.json", "saved/entry-1.sigstore.json", "bare.json"] {
+        instance.verify("artifact", bundle, IDENTITY).succeeded();
+        let what = ["verify", "identity", "--bundle", bundle];
+        let verified = python(&instance, &[&what[..], &who, &["artifact"]].concat());
+        assert!(verified.status.success(), "{bundle}: {verified:?}");
+    }
+    // A signed file among them is no statement and does not stand in the way.
+    let artifact = sealwright_manifest::Sha256::of(b"content").to_string();
+    assert_eq!(client.statements_about(&artifact).unwrap().len(), 1);
+
+    // What was changed, and what others certified, is refused with the step that failed.
+    let mut changed = attestation.clone();
+    changed["dsseEnvelope"]["signatures"][0]["sig"] = json!("MEUCIQ==");
+    let refused = submit(&changed).unwrap_err().to_string();
+    assert!(refused.contains("(NOT_VERIFIED)"), "{refused}");
+    let other = Server::start(home, "serve --init --data other --origin other.example");
+    let refused = other.client().submit_json(&attestation, None).unwrap_err().to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    drop(other);
+    let trusting = Server::start(
+        home,
+        "serve --data other --origin other.example \
+                                        --trust trust/trusted_root.json",
+    );
+    let logged = trusting.client().submit_json(&attestation, None).unwrap();
+    assert_eq!(logged["verificationMaterial"]["tlogEntries"].as_array().unwrap().len(), 1);
+    let index = &logged["verificationMaterial"]["tlogEntries"][0]["logIndex"];
+    let index: u64 = index.as_str().unwrap().parse().unwrap();
+    let original: serde_json::Value =
+        serde_json::from_slice(&trusting.client().original_bundle(index).unwrap()).unwrap();
+    assert_eq!(
+        original["verificationMaterial"]["tlogEntries"],
+        attestation["verificationMaterial"]["tlogEntries"]
+    );
+}

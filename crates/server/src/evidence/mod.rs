@@ -9,11 +9,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use sealwright_attest::predicate::REVOCATION;
 use sealwright_attest::{RoleBinding, Timestamp, TrustedRoot, Verified, verify};
 use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
 use sealwright_tlog::{Hash, verify_checkpoint};
 
+use crate::client::ErasedStatement;
 use crate::text;
 
 mod source;
@@ -46,6 +48,8 @@ pub mod code {
     pub const LOG_CHECKPOINT_INVALID: &str = "LOG_CHECKPOINT_INVALID";
     /// The log shows less than it has shown before.
     pub const LOG_ROLLED_BACK: &str = "LOG_ROLLED_BACK";
+    /// A revocation was erased, so that nobody knows what it revoked.
+    pub const REVOCATION_ERASED: &str = "REVOCATION_ERASED";
     /// The log's history is not one history.
     pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
 }
@@ -98,22 +102,61 @@ pub fn gather(
 ) -> Result<Evidence, Denial> {
     let mut log = memory.current(source, root)?;
     let (mut verified, mut ignored) = (Vec::new(), Vec::new());
-    let mut bundles = source.statements_about(model)?;
+    let about = source.statements_about(model)?;
+    let revocations = source.revocations()?;
+    let by_principal = |list: Vec<ErasedStatement>| -> Vec<ErasedStatement> {
+        list.into_iter().filter(|statement| may_be_by_principal(statement, roles)).collect()
+    };
+    let erased = by_principal(about.erased);
+    check_erased(erased.iter().chain(&by_principal(revocations.erased)))?;
     // Those about this model come twice; policy counts what is the same once.
-    bundles.extend(source.revocations()?);
-    for bundle in bundles {
+    for bundle in about.bundles.into_iter().chain(revocations.bundles) {
         match verify(&bundle, roles, root) {
             Ok(statement) if statement.logged().origin() == log.origin => verified.push(statement),
             Ok(_) => ignored.push(format!("OTHER_LOG: logged elsewhere than in {}", log.origin)),
             Err(error) => ignored.push(format!("{}: {error}", error.code())),
         }
     }
+    // The later of two statements of a type may take back what the earlier says; if it was erased, the
+    // earlier cannot be believed any more.
+    verified.retain(|statement| {
+        let by_erased = |other: &&ErasedStatement| {
+            other.predicate_type == statement.statement().predicate_type
+                && other.index > statement.logged().index()
+        };
+        let Some(later) = erased.iter().find(by_erased) else { return true };
+        let index = statement.logged().index();
+        ignored.push(format!("ERASED: entry {} said more than entry {index}", later.index));
+        false
+    });
     // A statement may have been logged after the first question.
     if verified.iter().any(|statement| statement.logged().tree_size() > log.size) {
         log = memory.current(source, root)?;
     }
     verified.iter().try_for_each(|statement| log.covers(statement))?;
     Ok(Evidence { verified, ignored: shorten(ignored), log })
+}
+
+/// Whether an erased statement may have counted: strangers' never did.
+fn may_be_by_principal(erased: &ErasedStatement, roles: &RoleBinding) -> bool {
+    let key = erased.signer.as_ref().map(|signer| signer.key_id.as_deref());
+    match key {
+        Some(Some(key)) => roles.holder(key).is_some(),
+        // Principals sign with keys.
+        Some(None) => false,
+        None => true,
+    }
+}
+
+/// Without a revocation nobody can say yes.
+fn check_erased<'a>(mut erased: impl Iterator<Item = &'a ErasedStatement>) -> Result<(), Denial> {
+    match erased.find(|statement| statement.predicate_type == REVOCATION) {
+        Some(ErasedStatement { index, .. }) => Err(Denial::new(
+            code::REVOCATION_ERASED,
+            format!("Entry {index} is a revocation that was erased: nobody knows of what."),
+        )),
+        None => Ok(()),
+    }
 }
 
 impl LogMemory {

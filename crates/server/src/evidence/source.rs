@@ -3,26 +3,27 @@
 
 use std::error::Error as _;
 
-use sealwright_attest::{Bundle, predicate};
+use sealwright_attest::predicate;
 use sealwright_manifest::Sha256;
 use sealwright_tlog::ConsistencyProof;
 
-use crate::client::{ClientError, ServiceClient};
+use crate::client::{ClientError, Found, ServiceClient, StatementQuery};
 
 /// Where statements and checkpoints come from. Nothing that comes is believed unverified. Calls
 /// block; each returns in bounded time.
 pub trait EvidenceSource: Send + Sync {
-    /// Every statement about this model digest: by a subject, or by its OMS resources.
+    /// Every statement about this model digest: by a subject, or by its OMS resources. Those that were
+    /// erased are named: what they said nobody knows any more, and it may have been a no.
     ///
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
-    fn statements_about(&self, model: &Sha256) -> Result<Vec<Bundle>, SourceError>;
+    fn statements_about(&self, model: &Sha256) -> Result<Found, SourceError>;
 
     /// Every revocation, whatever it is about: one of a signer reaches all models.
     ///
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
-    fn revocations(&self) -> Result<Vec<Bundle>, SourceError>;
+    fn revocations(&self) -> Result<Found, SourceError>;
 
     /// The log's newest checkpoint, a signed note.
     ///
@@ -55,12 +56,14 @@ pub enum SourceError {
 }
 
 impl EvidenceSource for ServiceClient {
-    fn statements_about(&self, model: &Sha256) -> Result<Vec<Bundle>, SourceError> {
-        Ok(self.statements_about(&model.to_string())?)
+    fn statements_about(&self, model: &Sha256) -> Result<Found, SourceError> {
+        let subject = Some(model.to_string());
+        Ok(self.find(&StatementQuery { subject, ..StatementQuery::default() })?)
     }
 
-    fn revocations(&self) -> Result<Vec<Bundle>, SourceError> {
-        Ok(self.statements_of_type(predicate::REVOCATION)?)
+    fn revocations(&self) -> Result<Found, SourceError> {
+        let predicate_type = Some(predicate::REVOCATION.to_owned());
+        Ok(self.find(&StatementQuery { predicate_type, ..StatementQuery::default() })?)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {

@@ -197,6 +197,13 @@ pub(super) fn digest_of(path: Option<&Path>) -> Option<Sha256> {
     fs::read(path?).ok().map(|content| Sha256::of(&content))
 }
 
+/// Digest of files that are read once; `None` if there are none.
+pub(super) fn digest_of_all(paths: &[PathBuf]) -> Option<Sha256> {
+    let digests = paths.iter().filter_map(|path| digest_of(Some(path)));
+    let all: Vec<u8> = digests.flat_map(|digest| *digest.as_bytes()).collect();
+    (!all.is_empty()).then(|| Sha256::of(&all))
+}
+
 fn read_configuration(data_dir: &Path) -> Result<Option<Value>, StartError> {
     let path = data_dir.join(CONFIGURATION_FILE);
     match fs::read(&path) {

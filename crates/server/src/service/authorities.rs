@@ -7,6 +7,7 @@
 //! <data_dir>/authority/ct-key.pem        the key that signs certificate timestamps
 //! <data_dir>/authority/tsa.pem           the timestamp authority: leaf, root
 //! <data_dir>/authority/tsa-key.pem       its private key
+//! <data_dir>/authority-2/…               the same after a renewal: the highest number counts
 //! <data_dir>/offline/root-key.pem        the root's private key: nothing here needs it
 //! ```
 
@@ -21,15 +22,17 @@ use zeroize::Zeroizing;
 use sealwright_attest::{Curve, KeyFile, Signer, Timestamp};
 use sealwright_authority::{
     AuthorityName, CertificateAuthority, TimestampAuthority, ValidityPeriod, certificate_pem,
-    certificate_valid_from, certificates_from_pem, intermediate_certificate, root_certificate,
-    timestamp_certificate,
+    certificate_valid_from, certificate_valid_until, certificates_from_pem,
+    intermediate_certificate, root_certificate, timestamp_certificate,
 };
-use sealwright_manifest::Sha256;
 
 use super::StartError;
 use super::data::{create_dir, write_new};
+use super::tuf::Certificate;
 
-const AUTHORITY_DIR: &str = "authority";
+pub(super) const AUTHORITY_DIR: &str = "authority";
+/// Private keys in it.
+pub(super) const PRIVATE_KEYS: [&str; 3] = ["ca-key.pem", "tsa-key.pem", "ct-key.pem"];
 /// What is in here belongs elsewhere.
 pub(super) const OFFLINE_DIR: &str = "offline";
 const ROOT_KEY: &str = "root-key.pem";
@@ -37,7 +40,10 @@ const ROOT_KEY: &str = "root-key.pem";
 /// Characters of a name in a certificate (RFC 5280 appendix A.1, `ub-organization-name`).
 const MAX_NAME: usize = 64;
 
-const YEAR_S: u64 = 365 * 24 * 60 * 60;
+pub(super) const YEAR_S: u64 = 365 * 24 * 60 * 60;
+/// What was renewed counts for this long beside its successor: a running service goes over to it within
+/// seconds, and one that could not still makes nothing that is worthless.
+pub(super) const OVERLAP_S: u64 = 24 * 60 * 60;
 /// The root outlives what it issued.
 const ROOT_YEARS: u64 = 10;
 const ISSUED_YEARS: u64 = 9;
@@ -46,7 +52,28 @@ const ISSUED_YEARS: u64 = 9;
 pub(crate) struct Authorities {
     pub(crate) ca: CertificateAuthority,
     pub(crate) tsa: TimestampAuthority,
-    valid_from: Timestamp,
+    ca_validity: ValidityPeriod,
+    tsa_validity: ValidityPeriod,
+}
+
+/// What is renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Both authorities.
+    All,
+    /// The certificate authority, and the key of its certificate log.
+    Certificates,
+    /// The timestamp authority.
+    Timestamps,
+}
+
+/// Who issues the authorities' certificates.
+pub(super) struct Issuing<'a> {
+    /// The root's certificate, DER.
+    pub(super) root: &'a [u8],
+    pub(super) signer: &'a dyn Signer,
+    /// The root's last second.
+    pub(super) until: Timestamp,
 }
 
 /// Makes keys and certificates of the authorities at `now`, unless they are there. Says where the
@@ -111,68 +138,126 @@ fn remove_unfinished(data_dir: &Path) -> Result<(), StartError> {
 }
 
 /// Writes all files but the root's private key, which is the answer.
-fn make(dir: &Path, organization: &str, now: Timestamp) -> Result<Zeroizing<String>, StartError> {
+pub(super) fn make(
+    dir: &Path,
+    organization: &str,
+    now: Timestamp,
+) -> Result<Zeroizing<String>, StartError> {
     let unmade = |_| StartError::Authority { path: dir.to_owned() };
-    let key = |curve| {
-        KeyFile::generate(curve).map_err(|_| StartError::Authority { path: dir.to_owned() })
-    };
-    let name = |common_name: &str| AuthorityName {
-        organization: organization.to_owned(),
-        common_name: common_name.to_owned(),
-    };
-    let until = |years: u64| Timestamp::from_unix(now.unix() + years * YEAR_S).unwrap_or(now);
-    let validity = |years| ValidityPeriod { from: now, until: until(years) };
+    let key = KeyFile::generate(Curve::P384);
+    let key = key.map_err(|_| StartError::Authority { path: dir.to_owned() })?;
+    let until = now.plus_seconds(ROOT_YEARS * YEAR_S);
+    let validity = ValidityPeriod { from: now, until };
+    let root = root_certificate(&key, &name(organization, "Sealwright root"), validity);
+    let issuing = Issuing { root: &root.map_err(unmade)?, signer: &key, until };
+    issue(dir, organization, &issuing, Renewal::All, None, now)?;
+    key.unencrypted_pem().map_err(|_| StartError::Authority { path: dir.to_owned() })
+}
 
-    let (root_key, ca_key) = (key(Curve::P384)?, key(Curve::P384)?);
-    let (tsa_key, ct_key) = (key(Curve::P384)?, key(Curve::P256)?);
-    let root = root_certificate(&root_key, &name("Sealwright root"), validity(ROOT_YEARS))
-        .map_err(unmade)?;
-    let ca = intermediate_certificate(
-        &root,
-        &root_key,
-        ca_key.public_key(),
-        &name("Sealwright certificate authority"),
-        validity(ISSUED_YEARS),
-    )
-    .map_err(unmade)?;
-    let tsa = timestamp_certificate(
-        &root,
-        &root_key,
-        tsa_key.public_key(),
-        &name("Sealwright timestamp authority"),
-        validity(ISSUED_YEARS),
-    )
-    .map_err(unmade)?;
-
-    let root = certificate_pem(&root);
-    write_new(dir, "root.pem", root.as_bytes(), 0o644)?;
-    write_new(dir, "ca.pem", (certificate_pem(&ca) + &root).as_bytes(), 0o644)?;
-    write_new(dir, "tsa.pem", (certificate_pem(&tsa) + &root).as_bytes(), 0o644)?;
-    let plain = |key: &KeyFile| {
-        key.unencrypted_pem().map_err(|_| StartError::Authority { path: dir.to_owned() })
+/// Writes the files of one generation: new keys and certificates for `parts`, the others as they are in
+/// the generation `before`.
+pub(super) fn issue(
+    dir: &Path,
+    organization: &str,
+    issuing: &Issuing<'_>,
+    parts: Renewal,
+    before: Option<&Path>,
+    now: Timestamp,
+) -> Result<(), StartError> {
+    let unmade = |_| StartError::Authority { path: dir.to_owned() };
+    let new_key = |curve, file: &str| {
+        let bad = |_| StartError::Authority { path: dir.to_owned() };
+        let key = KeyFile::generate(curve).map_err(bad)?;
+        write_new(dir, file, key.unencrypted_pem().map_err(bad)?.as_bytes(), 0o600)?;
+        Ok::<_, StartError>(key)
     };
-    for (file, key) in [("ca-key.pem", &ca_key), ("tsa-key.pem", &tsa_key), ("ct-key.pem", &ct_key)]
-    {
-        write_new(dir, file, plain(key)?.as_bytes(), 0o600)?;
+    let Issuing { root, signer, until } = *issuing;
+    let until = until.min(now.plus_seconds(ISSUED_YEARS * YEAR_S));
+    let validity = ValidityPeriod { from: now, until };
+    let root_pem = certificate_pem(root);
+    write_new(dir, "root.pem", root_pem.as_bytes(), 0o644)?;
+    let chain = |file: &str, certificate: &[u8]| {
+        write_new(dir, file, (certificate_pem(certificate) + &root_pem).as_bytes(), 0o644)
+    };
+    if parts != Renewal::Timestamps {
+        let key = new_key(Curve::P384, "ca-key.pem")?;
+        new_key(Curve::P256, "ct-key.pem")?;
+        let name = name(organization, "Sealwright certificate authority");
+        let ca = intermediate_certificate(root, signer, key.public_key(), &name, validity);
+        chain("ca.pem", &ca.map_err(unmade)?)?;
     }
-    plain(&root_key)
+    if parts != Renewal::Certificates {
+        let key = new_key(Curve::P384, "tsa-key.pem")?;
+        let name = name(organization, "Sealwright timestamp authority");
+        let tsa = timestamp_certificate(root, signer, key.public_key(), &name, validity);
+        chain("tsa.pem", &tsa.map_err(unmade)?)?;
+    }
+    let kept: &[(&str, u32)] = match parts {
+        Renewal::All => &[],
+        Renewal::Certificates => &[("tsa.pem", 0o644), ("tsa-key.pem", 0o600)],
+        Renewal::Timestamps => &[("ca.pem", 0o644), ("ca-key.pem", 0o600), ("ct-key.pem", 0o600)],
+    };
+    for (file, mode) in kept {
+        let content = Zeroizing::new(read(&before.unwrap_or(dir).join(file))?);
+        write_new(dir, file, content.as_bytes(), *mode)?;
+    }
+    Ok(())
+}
+
+fn name(organization: &str, common_name: &str) -> AuthorityName {
+    AuthorityName { organization: organization.to_owned(), common_name: common_name.to_owned() }
+}
+
+/// The directory of a generation; the first is 1.
+pub(super) fn generation(number: u64) -> String {
+    match number {
+        0 | 1 => AUTHORITY_DIR.to_owned(),
+        number => format!("{AUTHORITY_DIR}-{number}"),
+    }
+}
+
+/// The generation that counts, if there is one.
+pub(super) fn newest(data_dir: &Path) -> Option<(u64, PathBuf)> {
+    let mut newest = None;
+    for number in 1.. {
+        let dir = data_dir.join(generation(number));
+        if !dir.exists() {
+            break;
+        }
+        newest = Some((number, dir));
+    }
+    newest
+}
+
+/// Until when the authorities' certificates are valid, if there are any.
+pub(super) fn expiries(data_dir: &Path) -> Result<Vec<Certificate>, StartError> {
+    let Some(authorities) = open(data_dir)? else { return Ok(Vec::new()) };
+    Ok(vec![
+        Certificate { name: "certificate authority", until: authorities.ca_validity.until },
+        Certificate { name: "timestamp authority", until: authorities.tsa_validity.until },
+    ])
 }
 
 /// Opens the authorities; `None` if there are none.
 pub(super) fn open(data_dir: &Path) -> Result<Option<Authorities>, StartError> {
-    let dir = data_dir.join(AUTHORITY_DIR);
-    if !dir.exists() {
-        return Ok(None);
-    }
+    let Some((_, dir)) = newest(data_dir) else { return Ok(None) };
     let (ca_key, tsa_key, ct_key) =
         (key(&dir, "ca-key.pem")?, key(&dir, "tsa-key.pem")?, key(&dir, "ct-key.pem")?);
     let (ca_chain, tsa_chain) = (chain(&dir, "ca.pem")?, chain(&dir, "tsa.pem")?);
     let unfit = |file: &str| StartError::Authority { path: dir.join(file) };
+    let (ca_validity, tsa_validity) = (validity(&ca_chain), validity(&tsa_chain));
     let tsa = TimestampAuthority::new(tsa_key, &tsa_chain).map_err(|_| unfit("tsa.pem"))?;
-    let valid_from = certificate_valid_from(ca_chain.first().map_or(&[], Vec::as_slice))
-        .map_err(|_| unfit("ca.pem"))?;
     let ca = CertificateAuthority::new(ca_key, &ca_chain, ct_key).map_err(|_| unfit("ca.pem"))?;
-    Ok(Some(Authorities { ca, tsa, valid_from }))
+    let ca_validity = ca_validity.ok_or_else(|| unfit("ca.pem"))?;
+    let tsa_validity = tsa_validity.ok_or_else(|| unfit("tsa.pem"))?;
+    Ok(Some(Authorities { ca, tsa, ca_validity, tsa_validity }))
+}
+
+/// That of the first certificate.
+fn validity(chain: &[Vec<u8>]) -> Option<ValidityPeriod> {
+    let first = chain.first()?;
+    let (from, until) = (certificate_valid_from(first), certificate_valid_until(first));
+    Some(ValidityPeriod { from: from.ok()?, until: until.ok()? })
 }
 
 type SharedSigner = Arc<dyn Signer + Send + Sync>;
@@ -197,45 +282,89 @@ fn read(path: &Path) -> Result<String, StartError> {
 }
 
 impl Authorities {
-    /// Over their certificates.
-    pub(super) fn digest(&self) -> Sha256 {
-        let all: Vec<&[u8]> = self.ca.chain().chain(self.tsa.chain()).collect();
-        Sha256::of(&all.concat())
+    /// The last second of each, with its whole chain, in Unix seconds.
+    pub(super) fn ends(&self) -> [(&'static str, u64); 2] {
+        let last = |chain: &mut dyn Iterator<Item = &[u8]>| {
+            chain
+                .filter_map(|der| Some(certificate_valid_until(der).ok()?.unix()))
+                .min()
+                .unwrap_or(0)
+        };
+        [
+            ("certificate-authority", last(&mut self.ca.chain())),
+            ("timestamp-authority", last(&mut self.tsa.chain())),
+        ]
     }
 
-    /// Adds them to a `trusted_root.json` that has none, as parts of the service at `base_url`.
-    pub(super) fn add_to(&self, trusted_root: &mut Value, base_url: &str) {
-        let valid_for = json!({"start": self.valid_from});
+    /// The last second at which both have a certificate.
+    pub(super) fn until(&self) -> Timestamp {
+        self.ca_validity.until.min(self.tsa_validity.until)
+    }
+
+    /// Adds them to a `trusted_root.json`, as parts of the service at `base_url`, unless they are there.
+    /// Those before them end soon after `now`. Says whether it changed anything.
+    pub(super) fn add_to(&self, trusted_root: &mut Value, base_url: &str, now: Timestamp) -> bool {
         let certificate = |der: &[u8]| json!({"rawBytes": base64(der)});
-        let authority = |name: &str, uri: String, certificates: Value| {
-            json!([{
+        let authority = |name: &str, uri: String, certificates: Value, from: Timestamp| {
+            json!({
                 "subject": {"organization": "Sealwright", "commonName": name},
                 "uri": uri,
                 "certChain": {"certificates": certificates},
-                "validFor": valid_for,
-            }])
+                "validFor": {"start": from},
+            })
         };
-        trusted_root["certificateAuthorities"] = authority(
+        let ca = authority(
             "certificate authority",
             base_url.to_owned(),
             self.ca.chain().map(certificate).collect(),
+            self.ca_validity.from,
         );
-        trusted_root["timestampAuthorities"] = authority(
+        let tsa = authority(
             "timestamp authority",
             timestamp_url(base_url),
             self.tsa.chain().map(certificate).collect(),
+            self.tsa_validity.from,
         );
-        trusted_root["ctlogs"] = json!([{
+        let ct = json!({
             "baseUrl": format!("{base_url}/ct"),
             "hashAlgorithm": "SHA2_256",
             "publicKey": {
                 "rawBytes": base64(&self.ca.log_key().spki()),
                 "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                "validFor": valid_for,
+                "validFor": {"start": self.ca_validity.from},
             },
             "logId": {"keyId": base64(&self.ca.log_id())},
-        }]);
+        });
+        let end = now.plus_seconds(OVERLAP_S);
+        let lists = [
+            ("certificateAuthorities", "/certChain", "/validFor", ca),
+            ("timestampAuthorities", "/certChain", "/validFor", tsa),
+            ("ctlogs", "/logId", "/publicKey/validFor", ct),
+        ];
+        let added = lists.map(|(list, what, window, entry)| {
+            succeed(&mut trusted_root[list], what, window, entry, end)
+        });
+        added.contains(&true)
     }
+}
+
+/// Adds an entry to a list, unless one is there that says the same at `what`; all others end at `end`, if
+/// they had no end. The list stays in ascending order, since the newest comes last.
+fn succeed(list: &mut Value, what: &str, window: &str, entry: Value, end: Timestamp) -> bool {
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    let Some(entries) = list.as_array_mut() else { return false };
+    if entries.iter().any(|known| known.pointer(what) == entry.pointer(what)) {
+        return false;
+    }
+    for window in entries.iter_mut().filter_map(|entry| entry.pointer_mut(window)) {
+        if window["end"].is_null() {
+            window["end"] = json!(end);
+        }
+    }
+    entries.push(entry);
+    true
 }
 
 /// `signing_config.json` (v0.2) of the service at `base_url`: where stock clients send what they want

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use sealwright_attest::{Bundle, PublicKey, TrustedRoot, check_signature, hashedrekord_body};
-use sealwright_store::{CheckReport, Filter, Payload, Store, StoreError};
+use sealwright_store::{CheckReport, Filter, Payload, Place, Store, StoreError};
 
-use super::data::{self, TRUSTED_ROOT_FILE};
+use super::StartError;
+use super::data;
+use super::facts::Facts;
 use super::trust::has_keys;
-use super::{Config, StartError};
-use crate::state::now;
 
 /// What [`check`] looked at, and what does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,21 +24,16 @@ pub struct InstanceReport {
     pub problems: Vec<String>,
 }
 
-/// Checks everything in a data directory. Nothing else may use it meanwhile.
+/// Checks everything in a data directory, which nothing else may use meanwhile, or in the log that is
+/// `shared`, which others may.
 ///
 /// # Errors
 /// [`StartError`], also for a store that contradicts itself so that it cannot be opened.
-pub fn check(data_dir: &Path) -> Result<InstanceReport, StartError> {
+pub fn check(data_dir: &Path, shared: Option<&Place>) -> Result<InstanceReport, StartError> {
     if !has_keys(data_dir) {
         return Err(StartError::NotInitialised { dir: data_dir.to_owned() });
     }
-    let path = data_dir.join(TRUSTED_ROOT_FILE);
-    let bad = || StartError::TrustedRoot { path: path.clone() };
-    let text = std::fs::read(&path).map_err(|error| StartError::file(&path, error))?;
-    let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
-    let origin = root.logs().first().ok_or_else(bad)?.key.name().to_owned();
-    let config = Config { origin, ..Config::new(data_dir) };
-    let store = data::open_as_it_is(&config, now())?;
+    let (store, _) = data::open_stopped(data_dir, shared)?;
     let unreadable = |error| StartError::store(data_dir, error);
     let report = store.check().map_err(unreadable)?;
     let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
@@ -75,22 +69,19 @@ fn check_statement(store: &Store, index: u64) -> Result<Known, StoreError> {
         return Ok(Known::Erased);
     };
     let check = || {
-        let bundle = Bundle::parse(bundle).map_err(|_| "does not parse")?;
-        let key = PublicKey::from_pem(public_key_pem).map_err(|_| "has no usable key")?;
-        let signed = check_signature(&bundle, &key).map_err(|_| "has no valid signature")?;
-        let is_logged = hashedrekord_body(bundle.envelope(), &key) == entry.body;
-        let subjects = signed.subject_digests();
+        let (facts, body) = Facts::of_stored(bundle, public_key_pem)
+            .map_err(|_| "does not parse, or has no valid signature")?;
         let is_findable = |subject: &String| {
             let subject = Some(subject.clone());
             let filter = Filter { subject, from: Some(index), ..Filter::default() };
             store.find(&filter, 1).is_ok_and(|found| found == [index])
         };
-        if !subjects.iter().all(is_findable) {
+        if !facts.subjects.iter().all(is_findable) {
             return Err("cannot be found by all of its subjects");
         }
-        let is_listed = signed.digest().to_string() == stored.envelope_sha256
-            && signed.statement().predicate_type == stored.predicate_type;
-        match is_logged && is_listed {
+        let is_listed =
+            facts.digest == stored.envelope_sha256 && facts.predicate_type == stored.predicate_type;
+        match body == entry.body && is_listed {
             true => Ok(()),
             false => Err("is not the one that was logged"),
         }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use sealwright_store::Place;
+
 use super::client_address::{ForwardedHeader, Network};
+use super::tuf::RootKeys;
 
 /// How the attestation service runs. Every field but the directory has a default that lets one try
 /// it; unknown fields are refused when it is read from a file.
@@ -15,6 +18,11 @@ pub struct Config {
     /// Where the log's state and its key are. Created with mode 0700 if it is not there. One
     /// service at a time may use it.
     pub data_dir: PathBuf,
+
+    /// Where the log is, if several front ends share it: database and bucket. Each front end has a data
+    /// directory of its own then, with the same keys. Without it the log is in the data directory.
+    #[serde(skip)]
+    pub shared: Option<Place>,
 
     /// Address and port to listen on; 127.0.0.1:3003 by default. Port 0 lets the system choose.
     /// An address that other machines reach needs [`Config::tls`].
@@ -36,6 +44,10 @@ pub struct Config {
     #[serde(default)]
     pub init: bool,
 
+    /// Who signs the root of the TUF repository that `init` makes.
+    #[serde(default)]
+    pub tuf: RootKeys,
+
     /// TOML file with the issuers of ID tokens for which the certificate authority issues. Without it,
     /// nobody gets a certificate.
     #[serde(default)]
@@ -49,6 +61,21 @@ pub struct Config {
     /// Without it, everybody may submit; without readers in it, everybody may read.
     #[serde(default)]
     pub writers: Option<PathBuf>,
+
+    /// More trusted roots (`trusted_root.json`) against which bundles with certificates are verified
+    /// when they are submitted, beside the instance's own.
+    #[serde(default)]
+    pub trust: Vec<PathBuf>,
+
+    /// PEM files with the authorities of other certificates to sign with (OMS v1.0 §8.2), beside the
+    /// instance's own.
+    #[serde(default)]
+    pub trust_root_ca: Vec<PathBuf>,
+
+    /// TOML file with the classes that say how long which statements are kept. Without it, all are kept
+    /// for ever.
+    #[serde(default)]
+    pub retention: Option<PathBuf>,
 
     /// TOML file with limits: requests a second by client address and by writer, entries a day by
     /// writer and by project.
@@ -95,13 +122,18 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            shared: None,
             listen: Self::default_listen(),
             origin: Self::default_origin(),
             tls: None,
             init: false,
+            tuf: RootKeys::default(),
             issuers: None,
             witnesses: None,
             writers: None,
+            trust: Vec::new(),
+            trust_root_ca: Vec::new(),
+            retention: None,
             limits: None,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),

@@ -6,6 +6,7 @@
 //! <data_dir>/url                 where the service was last to be reached
 //! <data_dir>/audit-key.pem, configuration.json   see [`super::audit`]
 //! <data_dir>/authority/          certificate and timestamp authority, if the instance has them
+//! <data_dir>/tuf/                the TUF repository, if it has one
 //! <data_dir>/…                   the store's files
 //! ```
 
@@ -18,13 +19,13 @@ use pkcs8::{LineEnding, SecretDocument};
 use serde_json::Value;
 
 use sealwright_attest::{Timestamp, TransparencyLog, TrustedRoot};
-use sealwright_store::{Store, StoreError};
-use sealwright_tlog::LogKey;
+use sealwright_store::{Place, Store, StoreError};
+use sealwright_tlog::{LogKey, VerifierKey};
 
 use super::StartError;
 use super::authorities::{self, Authorities};
 use super::config::Config;
-use crate::state::signing_time;
+use crate::state::{MAX_STEP_BACK_S, now, signing_time};
 
 pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
 pub(super) const TRUSTED_ROOT_FILE: &str = "trusted_root.json";
@@ -38,23 +39,32 @@ const PEM_LABEL: &str = "PRIVATE KEY";
 /// An open data directory.
 pub(super) struct Data {
     pub(super) store: Store,
+    /// Another one over the same log, for reading; where one process holds the log there is none.
+    pub(super) reader: Option<Store>,
     pub(super) log_id: [u8; 32],
     pub(super) trusted_root_json: String,
     /// Whether this start made the log's key.
     pub(super) log_key_created: bool,
-    pub(super) authorities: Option<Authorities>,
 }
 
 /// Opens the data directory at `now` (seconds since 1970); makes what is not there yet.
 pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
     let dir = config.data_dir.as_path();
     create_dir(dir)?;
-    let (key, log_key_created) = log_key(dir, &config.origin)?;
-    let store = open_store(dir, &key, now)?;
+    let (key, log_key_created) = log_key(config)?;
+    let (store, reader) = match &config.shared {
+        None => (open_store(dir, &key, now)?, None),
+        Some(place) => {
+            // A log that has promised something must not begin anew under the same key.
+            let may_start = !dir.join(TRUSTED_ROOT_FILE).exists();
+            let store = open_shared(config, place, &key, may_start, now)?;
+            (store, Some(open_shared(config, place, &key, false, now)?))
+        }
+    };
     let authorities = authorities::open(dir)?;
-    let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref())?;
+    let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref(), now)?;
     let log_id = key.verifier().log_id();
-    Ok(Data { store, log_id, trusted_root_json, log_key_created, authorities })
+    Ok(Data { store, reader, log_id, trusted_root_json, log_key_created })
 }
 
 /// Opens the store of an instance that is there, and publishes what is owed; makes no key.
@@ -70,11 +80,41 @@ pub(super) fn open_log(config: &Config, now: u64) -> Result<Store, StartError> {
 /// are missing.
 pub(super) fn open_as_it_is(config: &Config, now: u64) -> Result<Store, StartError> {
     let dir = config.data_dir.as_path();
-    let key_path = dir.join(LOG_KEY_FILE);
-    let key = read_log_key(&key_path, &config.origin)?
-        .ok_or(StartError::LogKeyMissing { path: key_path })?;
-    let opened = Store::open_as_it_is(dir, &config.origin, &key, now);
-    opened.map_err(|error| StartError::store(dir, error))
+    let key = present_log_key(config)?;
+    let opened = match &config.shared {
+        None => Store::open_as_it_is(dir, &config.origin, &key, now),
+        Some(place) => Store::open_shared_as_it_is(place, &key, now),
+    };
+    let mut store = opened.map_err(|error| StartError::store(dir, error))?;
+    if config.shared.is_some() {
+        store.tolerate_steps_back(MAX_STEP_BACK_S);
+    }
+    Ok(store)
+}
+
+/// The same by the name that the instance's own trusted root gives its log.
+pub(super) fn open_stopped(
+    data_dir: &Path,
+    shared: Option<&Place>,
+) -> Result<(Store, VerifierKey), StartError> {
+    let key = logged_key(data_dir)?;
+    let (origin, shared) = (key.name().to_owned(), shared.cloned());
+    Ok((open_as_it_is(&Config { origin, shared, ..Config::new(data_dir) }, now())?, key))
+}
+
+/// The key of an instance's log, with its name, by the instance's own trusted root.
+pub(super) fn logged_key(data_dir: &Path) -> Result<VerifierKey, StartError> {
+    let path = data_dir.join(TRUSTED_ROOT_FILE);
+    let bad = || StartError::TrustedRoot { path: path.clone() };
+    let text = fs::read(&path).map_err(|error| StartError::file(&path, error))?;
+    let root = TrustedRoot::parse(&text).map_err(|_| bad())?;
+    Ok(root.logs().first().ok_or_else(bad)?.key.clone())
+}
+
+/// The log's key, which has to be there.
+pub(super) fn present_log_key(config: &Config) -> Result<LogKey, StartError> {
+    let path = config.data_dir.join(LOG_KEY_FILE);
+    read_log_key(&path, &config.origin)?.ok_or(StartError::LogKeyMissing { path })
 }
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
@@ -88,11 +128,14 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), StartError> {
 }
 
 /// The log's key, and whether it was made just now.
-fn log_key(dir: &Path, origin: &str) -> Result<(LogKey, bool), StartError> {
+fn log_key(config: &Config) -> Result<(LogKey, bool), StartError> {
+    let (dir, origin) = (config.data_dir.as_path(), config.origin.as_str());
+    let is_elsewhere = config.shared.is_some();
     let path = dir.join(LOG_KEY_FILE);
     if let Some(key) = read_log_key(&path, origin)? {
         // A log that has promised something must not begin anew under the same key.
-        if dir.join(TRUSTED_ROOT_FILE).exists() && !dir.join(DATABASE_FILE).exists() {
+        let is_promised = dir.join(TRUSTED_ROOT_FILE).exists() && !is_elsewhere;
+        if is_promised && !dir.join(DATABASE_FILE).exists() {
             return Err(StartError::LogMissing { path: dir.join(DATABASE_FILE) });
         }
         return Ok((key, false));
@@ -137,6 +180,20 @@ fn open_store(dir: &Path, key: &LogKey, now: u64) -> Result<Store, StartError> {
     opened.map_err(|error| StartError::store(dir, error))
 }
 
+fn open_shared(
+    config: &Config,
+    place: &Place,
+    key: &LogKey,
+    may_start: bool,
+    now: u64,
+) -> Result<Store, StartError> {
+    let opened = Store::open_shared(place, key, may_start, now);
+    let mut store = opened.map_err(|error| StartError::store(&config.data_dir, error))?;
+    // Front ends have clocks of their own.
+    store.tolerate_steps_back(MAX_STEP_BACK_S);
+    Ok(store)
+}
+
 /// The trusted root on disk; written if it is not there.
 ///
 /// Its key counts from the time of the first checkpoint with an entry in it, or from now for a new
@@ -146,7 +203,13 @@ fn trusted_root(
     key: &LogKey,
     store: &Store,
     authorities: Option<&Authorities>,
+    now: u64,
 ) -> Result<String, StartError> {
+    let now =
+        Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })?;
+    let with_authorities = |text: &str, base_url: &str| {
+        authorities.and_then(|authorities| with_authorities(text, authorities, base_url, now))
+    };
     let dir = config.data_dir.as_path();
     let path = dir.join(TRUSTED_ROOT_FILE);
     let bad = || StartError::TrustedRoot { path: path.clone() };
@@ -154,14 +217,9 @@ fn trusted_root(
         Ok(text) => {
             let root = TrustedRoot::parse(text.as_bytes()).map_err(|_| bad())?;
             let log = root.log(&key.verifier().log_id()).ok_or_else(bad)?;
-            return match authorities {
-                Some(authorities) if has_no_authorities(&text) => {
-                    let text = with_authorities(&text, authorities, &log.base_url);
-                    replace(dir, TRUSTED_ROOT_FILE, text.as_bytes())?;
-                    Ok(text)
-                }
-                _ => Ok(text),
-            };
+            let Some(text) = with_authorities(&text, &log.base_url) else { return Ok(text) };
+            replace(dir, TRUSTED_ROOT_FILE, text.as_bytes())?;
+            return Ok(text);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(StartError::file(&path, error)),
@@ -176,10 +234,7 @@ fn trusted_root(
         valid_until: None,
     })
     .to_json();
-    let text = match authorities {
-        Some(authorities) => with_authorities(&text, authorities, &config.base_url()),
-        None => text,
-    };
+    let text = with_authorities(&text, &config.base_url()).unwrap_or(text);
     write_new(dir, TRUSTED_ROOT_FILE, text.as_bytes(), 0o644)?;
     Ok(text)
 }
@@ -197,17 +252,17 @@ pub(super) fn read_url(dir: &Path) -> Option<String> {
     Some(fs::read_to_string(dir.join(URL_FILE)).ok()?.trim_end().to_owned())
 }
 
-/// Whether a trusted root was written before the instance had authorities.
-fn has_no_authorities(trusted_root: &str) -> bool {
-    serde_json::from_str(trusted_root).is_ok_and(|value: Value| {
-        value["timestampAuthorities"].as_array().is_none_or(Vec::is_empty)
-    })
-}
-
-fn with_authorities(trusted_root: &str, authorities: &Authorities, base_url: &str) -> String {
-    let mut value: Value = serde_json::from_str(trusted_root).unwrap_or_default();
-    authorities.add_to(&mut value, base_url);
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+/// A trusted root with the authorities as they are now: those that it does not know yet, of an instance that
+/// had none before or whose renewal was cut short. `None` if it knows them.
+pub(super) fn with_authorities(
+    trusted_root: &str,
+    authorities: &Authorities,
+    base_url: &str,
+    now: Timestamp,
+) -> Option<String> {
+    let mut value: Value = serde_json::from_str(trusted_root).ok()?;
+    let changed = authorities.add_to(&mut value, base_url, now);
+    changed.then(|| serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
 }
 
 /// Writes a file in place of another, completely or not at all.

@@ -11,9 +11,7 @@ use axum::{Json, Router};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use serde_json::{Value, json};
 
-use sealwright_sigstore::details::CertificateDetails;
-
-use super::authorities::Authorities;
+use super::keeper::LiveStanding;
 use super::metrics::Snapshot;
 use crate::error::ApiError;
 use crate::reload::Refusable;
@@ -29,8 +27,8 @@ pub(crate) struct Vitals {
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// Files that are read again when they change.
     pub(crate) files: Vec<Arc<dyn Refusable>>,
-    /// Whose certificate, and its last second.
-    authorities: Vec<(&'static str, u64)>,
+    /// The authorities, whose certificates end.
+    standing: Arc<LiveStanding>,
 }
 
 impl Vitals {
@@ -38,25 +36,15 @@ impl Vitals {
         data_dir: &Path,
         tls: Option<Arc<ServerTls>>,
         files: Vec<Arc<dyn Refusable>>,
-        authorities: Option<&Authorities>,
+        standing: Arc<LiveStanding>,
     ) -> Self {
-        let last = |chain: &mut dyn Iterator<Item = &[u8]>| {
-            let ends =
-                chain.filter_map(|der| Some(CertificateDetails::parse(der)?.not_after.unix()));
-            ends.min().unwrap_or(0)
-        };
-        let authorities = authorities.map_or_else(Vec::new, |authorities| {
-            vec![
-                ("certificate-authority", last(&mut authorities.ca.chain())),
-                ("timestamp-authority", last(&mut authorities.tsa.chain())),
-            ]
-        });
-        Self { data_dir: data_dir.to_owned(), tls, files, authorities }
+        Self { data_dir: data_dir.to_owned(), tls, files, standing }
     }
 
     fn certificates(&self) -> Vec<(&'static str, u64)> {
         let tls = self.tls.iter().map(|tls| ("tls", tls.not_after()));
-        tls.chain(self.authorities.iter().copied()).collect()
+        let authorities = self.standing.get().authorities.clone();
+        tls.chain(authorities.iter().flat_map(|it| it.ends())).collect()
     }
 }
 
@@ -98,11 +86,14 @@ fn reasons(state: &State) -> Vec<&'static str> {
         reasons.push("SEQUENCER_ENDED");
     }
     let now = now();
-    let signed = crate::state::lock(&state.store)
-        .map(|store| store.checkpoint().cosigned_at().unwrap_or(0))
-        .unwrap_or(u64::MAX);
-    if signing_time(now, signed) < signed {
-        reasons.push("CLOCK_BEHIND");
+    match crate::state::lock(&state.store) {
+        Ok(store) => {
+            let signed = store.checkpoint().cosigned_at().unwrap_or(0);
+            if signing_time(now, signed) < signed {
+                reasons.push("CLOCK_BEHIND");
+            }
+        }
+        Err(_) => reasons.push("STORE_UNREACHABLE"),
     }
     let vitals = &state.vitals;
     match statvfs(&vitals.data_dir) {

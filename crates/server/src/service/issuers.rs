@@ -106,6 +106,13 @@ impl Issuers {
         Ok(Self { issuers, keys })
     }
 
+    /// Where people log in: the first issuer of e-mail addresses. Others give tokens to machines.
+    pub(super) fn login_url(&self) -> Option<&str> {
+        let mut configs = self.issuers.iter().map(|trusted| &trusted.config);
+        let login = configs.find(|it| !it.is_pattern() && it.kind().name() == "email");
+        login.map(IssuerConfig::issuer)
+    }
+
     /// `GET /api/v2/configuration` as Fulcio answers it.
     pub(super) fn configuration(&self) -> Value {
         let issuers = self.issuers.iter().map(|Trusted { config, .. }| {

@@ -38,7 +38,7 @@ pub(super) async fn health(Shared(state): Shared<Arc<State>>) -> (StatusCode, Js
 
 /// `GET /api/v1/trusted-root`. A convenience: whoever needs to trust it gets it another way.
 pub(super) async fn trusted_root(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], state.trusted_root_json.clone())
+    ([(header::CONTENT_TYPE, "application/json")], state.standing.get().trusted_root_json.clone())
 }
 
 /// `GET /api/v2/checkpoint`: signed at most ten seconds ago, with the cosignatures that have come.

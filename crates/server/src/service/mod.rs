@@ -3,7 +3,9 @@
 //! | Route | What it answers |
 //! | --- | --- |
 //! | `POST /api/v1/bundles` | logs a bundle; the bundle with its log entry |
-//! | `GET /api/v1/bundles?subject=…` or `?predicateType=…` | bundles, in log order |
+//! | `GET /api/v1/bundles?subject=…&predicateType=…` and more | bundles, in log order |
+//! | `GET /api/v1/statements?…` | the same statements without their bundles |
+//! | `GET /api/v1/bundles/{index}`, `…/original` | one bundle, with this log's entry or with its old ones |
 //! | `GET /api/v1/trusted-root` | `trusted_root.json` |
 //! | `GET /api/v1/consistency?old=…` | that the log only grew |
 //! | `POST /api/v2/log/entries` | Rekor v2: logs a signature over a digest; the entry with its proof |
@@ -13,6 +15,7 @@
 //! | `GET /api/v1/timestamp/certchain` | its certificates |
 //! | `GET /api/v2/checkpoint`, `/api/v2/tile/…` | the log itself (C2SP tlog-tiles) |
 //! | `GET /api/v1/witnessed-checkpoint` | the last checkpoint that enough witnesses cosigned |
+//! | `GET /tuf/…` | the TUF repository, from which clients learn whom to trust |
 //! | `GET /healthz` | whether it works |
 //! | `GET /readyz` | whether it can take entries, and why not |
 //!
@@ -33,20 +36,31 @@ mod check;
 pub(crate) mod client_address;
 mod config;
 mod data;
+mod facts;
+mod find;
 mod fulcio;
 pub(crate) mod health;
 mod issuer_keys;
 pub(crate) mod issuers;
+pub(crate) mod keeper;
 pub(crate) mod limits;
 mod log;
 pub(crate) mod metrics;
+mod migrate;
 mod observe;
+pub(crate) mod oci;
+mod openapi;
 mod rekor;
+mod renew;
+pub(crate) mod retention;
 mod routes;
 pub(crate) mod sequencer;
 mod start_error;
+mod submission;
 mod trust;
 mod tsa;
+pub mod tuf;
+pub(crate) mod upload_trust;
 pub(crate) mod witnesses;
 
 use std::io;
@@ -61,26 +75,34 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use sealwright_store::Store;
+
 use crate::reload::{Live, Reload, follow};
 use crate::state::{Doors, State, Watch};
 use crate::{http, tls};
 
 pub use audit::audit_public_key;
+pub use authorities::Renewal;
 pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};
 pub use config::{Config, TlsFiles};
+pub use migrate::migrate;
+pub use renew::{Issuer, Renewed, renew};
+pub use retention::{EraseError, Erased, erase};
+pub use sealwright_store::{Moved, Place};
 pub use start_error::StartError;
 pub use trust::{Initialised, TrustFiles, has_keys, init, trust_files};
 
 use access::Access;
 use audit::Audit;
-use authorities::Authorities;
 use data::{LOG_KEY_FILE, TRUSTED_ROOT_FILE};
 use health::Vitals;
 use issuers::Issuers;
+use keeper::Keeper;
 use limits::{Limiter, Limits};
 use metrics::Metrics;
+use retention::{Expiring, Retention};
 use sequencer::Sequencer;
 use witnesses::{Asking, Witnesses};
 
@@ -109,6 +131,10 @@ struct Parts {
     sequencer: Sequencer,
     sequencer_thread: JoinHandle<()>,
     asking: Option<Asking>,
+    /// Dropped at the end, since a connection to a database must not be closed on an async thread.
+    stores: [Arc<Mutex<Store>>; 2],
+    keeper: Keeper,
+    expiring: Option<Expiring>,
     /// Looks at files that may change.
     following: tokio::task::JoinHandle<()>,
 }
@@ -151,7 +177,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         files.push(Arc::clone(tls) as Arc<dyn Reload>);
     }
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
+    let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
+    let standing = Arc::new(keeper::standing(config)?);
+    files.push(Arc::clone(&standing) as Arc<dyn Reload>);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -168,18 +197,22 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let metrics_addr = watched.as_ref().map(|(_, address)| *address);
     let watched = watched.map(|(listener, address)| adopt(listener, address)).transpose()?;
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
+    let keeper = Keeper::start(&config.data_dir, Arc::clone(&standing), doors.issuers.clone())?;
     let store = Arc::new(Mutex::new(data.store));
     let metrics = Arc::new(Metrics::new());
     let (sequencer, sequencer_thread) =
         Sequencer::start(Arc::clone(&store), metrics.sequencer.clone())
             .map_err(StartError::Threads)?;
     let refusable = doors.files();
-    let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, data.authorities.as_ref());
+    let vitals = Vitals::new(&config.data_dir, tls.clone(), refusable, Arc::clone(&standing));
     let key = audit::open_key(&config.data_dir)?;
     let digests = doors.digests().into_iter().chain([
         ("witnesses", audit::digest_of(config.witnesses.as_deref())),
+        ("retention", audit::digest_of(config.retention.as_deref())),
+        ("trust", audit::digest_of_all(&config.trust)),
+        ("trust_root_ca", audit::digest_of_all(&config.trust_root_ca)),
         ("tls", tls.as_ref().map(|tls| tls.digest())),
-        ("authorities", data.authorities.as_ref().map(Authorities::digest)),
+        ("authorities", Some(standing.digest())),
     ]);
     let configuration = audit::configuration(config, &key, digests);
     let audit = Audit::new(&config.data_dir, key, &config.origin, &data.log_id, sequencer.clone())?;
@@ -190,17 +223,28 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         let _ = sequencer_thread.join();
         return Err(error);
     }
-    let state = Arc::new(State::new(
-        Arc::clone(&store),
+    let reader = match data.reader {
+        Some(reader) => Arc::new(Mutex::new(reader)),
+        None => Arc::clone(&store),
+    };
+    let stores = [store, Arc::clone(&reader)];
+    let state = State::new(
+        Arc::clone(&reader),
         sequencer.clone(),
-        data.trusted_root_json.clone(),
+        standing,
         data.log_id,
-        data.authorities,
         doors,
-        Watch { metrics, vitals, audit },
-    ));
+        Watch { metrics, vitals, audit: Arc::clone(&audit) },
+    );
+    let state = Arc::new(state.with_retention(retention.clone().unwrap_or_default()));
+    let expiring = retention
+        .map(|retention| {
+            Expiring::start(retention, Arc::clone(&reader), audit, runtime.handle().clone())
+        })
+        .transpose()
+        .map_err(StartError::Threads)?;
     let asking = witnesses
-        .map(|witnesses| witnesses.start(store, Arc::clone(&state.cosignatures)))
+        .map(|witnesses| witnesses.start(reader, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
     let shared = Arc::clone(&state);
@@ -229,6 +273,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             sequencer,
             sequencer_thread,
             asking,
+            keeper,
+            expiring,
+            stores,
             following,
         }),
     })
@@ -360,8 +407,18 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
-        let Parts { runtime, shutdown, server, sequencer, sequencer_thread, asking, following } =
-            parts;
+        let Parts {
+            runtime,
+            shutdown,
+            server,
+            sequencer,
+            sequencer_thread,
+            asking,
+            keeper,
+            expiring,
+            following,
+            stores,
+        } = parts;
         following.abort();
         drop(shutdown);
         if let Err(error) = runtime.block_on(server) {
@@ -370,10 +427,15 @@ impl Drop for Running {
         if let Some(asking) = asking {
             asking.stop();
         }
+        keeper.stop();
+        if let Some(expiring) = expiring {
+            expiring.stop();
+        }
         sequencer.stop();
         if sequencer_thread.join().is_err() {
             tracing::error!("the sequencer panicked");
         }
         runtime.shutdown_timeout(LAST_WAIT);
+        drop(stores);
     }
 }

@@ -8,10 +8,10 @@ use axum::extract::{DefaultBodyLimit, Request, State as Shared};
 use axum::http::{Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use super::observe::observe;
-use super::{bundles, fulcio, health, log, rekor, tsa};
+use super::{bundles, find, fulcio, health, log, oci, openapi, rekor, tsa, tuf};
 use crate::error::ApiError;
 use crate::state::{Client, MAX_BODY, State};
 
@@ -22,7 +22,10 @@ pub(super) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/healthz", get(log::health))
         .route("/readyz", get(health::ready))
-        .route("/api/v1/bundles", get(bundles::find).post(bundles::submit))
+        .route("/api/v1/bundles", get(find::bundles).post(bundles::submit))
+        .route("/api/v1/bundles/{index}", get(find::bundle))
+        .route("/api/v1/bundles/{index}/original", get(find::original))
+        .route("/api/v1/statements", get(find::statements))
         .route("/api/v1/trusted-root", get(log::trusted_root))
         .route("/api/v1/witnessed-checkpoint", get(log::witnessed_checkpoint))
         .route("/api/v1/consistency", get(log::consistency))
@@ -37,6 +40,10 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/api/v2/tile/{*path}", get(log::tile))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
+        .route("/tuf/{*path}", get(tuf::file))
+        .route("/v2/", any(oci::version))
+        .route("/v2/{*path}", any(oci::resource))
+        .route("/openapi.json", get(openapi::description))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(time_limit))

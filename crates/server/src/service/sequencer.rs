@@ -30,7 +30,7 @@ pub(crate) const MAX_CHECKPOINT_AGE_S: u64 = 10;
 type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
 
 enum Job {
-    Append(NewEntry, Answer<Appended>),
+    Append(Box<NewEntry>, Answer<Appended>),
     Refresh(Answer<Vec<u8>>),
     Stop,
 }
@@ -62,7 +62,9 @@ impl Sequencer {
 
     /// Appends an entry; returns when it is durable and published.
     pub(crate) async fn append(&self, entry: NewEntry) -> Result<Appended, ApiError> {
-        self.ask(|answer| Job::Append(entry, answer)).await
+        // Others in the same batch must not pay for it.
+        entry.check()?;
+        self.ask(|answer| Job::Append(Box::new(entry), answer)).await
     }
 
     /// A checkpoint signed at most [`MAX_CHECKPOINT_AGE_S`] seconds ago.
@@ -143,7 +145,7 @@ impl Batch {
     fn add(&mut self, job: Job) -> bool {
         match job {
             Job::Append(entry, answer) => {
-                self.entries.push(entry);
+                self.entries.push(*entry);
                 self.waiting.push(answer);
             }
             Job::Refresh(answer) => self.refreshing.push(answer),
@@ -237,7 +239,8 @@ mod tests {
             let _busy = store.lock().unwrap();
             let refused = loop {
                 let (answer, answered) = oneshot::channel();
-                match sequencer.queue.try_send(Job::Append(entry(answers.len()), answer)) {
+                match sequencer.queue.try_send(Job::Append(Box::new(entry(answers.len())), answer))
+                {
                     Ok(()) => answers.push(answered),
                     Err(refused) => break refused,
                 }

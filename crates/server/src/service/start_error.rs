@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sealwright_store::{StoreError, WriteFault};
 
+use super::tuf::CeremonyError;
 use crate::tls::TlsError;
 
 /// Why the service does not start. [`StartError::hint`] says what to do next.
@@ -134,6 +135,22 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// A file of trusted roots or authorities, for bundles that are submitted, cannot be used.
+    #[error("{}: {problem}", path.display())]
+    UploadTrust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The file with the retention classes cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Retention {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file with the writers cannot be used.
     #[error("{}: {problem}", path.display())]
     Writers {
@@ -198,6 +215,29 @@ pub enum StartError {
         /// What does not fit.
         source: StoreError,
     },
+    /// The log went on elsewhere.
+    #[error("the log in {} was moved to {to}", dir.display())]
+    Moved {
+        /// The data directory.
+        dir: PathBuf,
+        /// The bucket where it went on.
+        to: String,
+    },
+    /// Keys and trusted root are of a log that is not in the database, and no other may begin.
+    #[error("the database holds no log, and {} is of one that was started before", dir.display())]
+    NoLog {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Database or bucket cannot be used.
+    #[error("the shared log cannot be used")]
+    Shared(#[source] StoreError),
+    /// This program was built without PostgreSQL and S3.
+    #[error("this program was built without PostgreSQL and S3")]
+    NotBuilt,
+    /// What clients trust could not be made or renewed.
+    #[error(transparent)]
+    Ceremony(Box<CeremonyError>),
     /// The system gives no threads.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
@@ -266,6 +306,13 @@ impl StartError {
             Self::Limits { .. } => {
                 "write writes = { per_second = 5.0, burst = 50 }, and the same for reads and writer"
             }
+            Self::UploadTrust { .. } => {
+                "give a trusted_root.json with --trust, certificates of authorities in PEM with \
+                 --trust-root-ca"
+            }
+            Self::Retention { .. } => {
+                "write [[class]] with name and keep (such as P10Y), and predicate_types or projects"
+            }
             Self::Audit { .. } => {
                 "the configuration is another than the last time, which goes into the log first: look at \
                  the disk, and at audit-key.pem"
@@ -284,6 +331,20 @@ impl StartError {
                 "do not delete anything. Restore a complete and recent copy of the directory, with \
                  the service stopped"
             }
+            Self::Moved { .. } => {
+                "serve it from there, with --database and --bucket; going on here would make a second \
+                 history"
+            }
+            Self::NoLog { .. } => {
+                "move the log there with `sealwright serve migrate`, or name the right database; for a \
+                 new log, use an empty data directory"
+            }
+            Self::Shared(_) => {
+                "check the URLs of database and bucket, who may use them (AWS_ACCESS_KEY_ID and the \
+                 like), and that they can be reached; nothing that was acknowledged is lost"
+            }
+            Self::NotBuilt => "build it with the feature `scale-out`",
+            Self::Ceremony(error) => error.hint(),
             Self::Threads(_) => "raise the limit on processes for this user",
         }
     }
@@ -318,6 +379,14 @@ impl StartError {
             StoreError::WrongOrigin { .. } | StoreError::WrongKey { .. } => {
                 Self::OtherLog { dir, source: error }
             }
+            StoreError::Moved { to } => Self::Moved { dir, to },
+            StoreError::NoLog => Self::NoLog { dir },
+            StoreError::NotBuilt => Self::NotBuilt,
+            StoreError::Unreachable { .. }
+            | StoreError::Place { .. }
+            | StoreError::NotEmpty { .. }
+            | StoreError::LeaseLost
+            | StoreError::LeaseBusy => Self::Shared(error),
             StoreError::SchemaVersion { .. } => Self::OtherVersion { dir, source: error },
             _ => Self::Corrupt { dir, source: error },
         }

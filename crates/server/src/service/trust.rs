@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use sealwright_attest::{Timestamp, TrustedRoot};
+use sealwright_attest::TrustedRoot;
 
 use super::StartError;
 use super::audit;
 use super::authorities;
 use super::config::Config;
 use super::data::{self, Data, TRUSTED_ROOT_FILE};
-use crate::state::now;
+use super::tuf::{self, TufMade};
+use crate::state::{now, time_now};
 
 /// What [`init`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Initialised {
     pub log_key_created: bool,
     /// Where the private key of the authorities' root is, if it was made: it belongs offline.
     pub root_key: Option<PathBuf>,
+    /// The TUF repository, if it was made.
+    pub tuf: Option<TufMade>,
 }
 
 /// The files that clients need, as JSON documents.
@@ -38,8 +41,8 @@ pub fn has_keys(data_dir: &Path) -> bool {
     data_dir.join(data::LOG_KEY_FILE).exists()
 }
 
-/// Makes the keys of an instance, and its log: log, certificate authority, timestamp authority. What
-/// is there already stays as it is.
+/// Makes the keys of an instance, and its log: log, certificate authority, timestamp authority, TUF
+/// repository. What is there already stays as it is.
 ///
 /// # Errors
 /// [`StartError`].
@@ -53,9 +56,7 @@ pub fn init(config: &Config) -> Result<Initialised, StartError> {
 
 /// Opens the data directory, and makes first what is to be made.
 pub(super) fn open(config: &Config) -> Result<(Data, Initialised), StartError> {
-    let now = now();
-    let time =
-        Timestamp::from_unix(now).map_err(|_| StartError::ClockBehind { now, last_signed: 0 })?;
+    let (now, time) = (now(), time_now()?);
     let root_key = match config.init {
         true => authorities::create(&config.data_dir, &config.origin, time)?,
         false => None,
@@ -63,7 +64,12 @@ pub(super) fn open(config: &Config) -> Result<(Data, Initialised), StartError> {
     let data = data::open(config, now)?;
     audit::open_key(&config.data_dir)?;
     let log_key_created = data.log_key_created;
-    Ok((data, Initialised { log_key_created, root_key }))
+    let tuf = match config.init {
+        true => tuf::create(&config.data_dir, &config.tuf, time)
+            .map_err(|error| StartError::Ceremony(Box::new(error)))?,
+        false => None,
+    };
+    Ok((data, Initialised { log_key_created, root_key, tuf }))
 }
 
 /// What clients of the instance in `data_dir` need. `base_url` is where they reach it, if that is not

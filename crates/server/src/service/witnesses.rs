@@ -21,6 +21,7 @@ use sealwright_tlog::{NoteSignature, SignedNote};
 
 use super::StartError;
 use crate::client::ServiceClient;
+use crate::state::lock;
 
 /// How often the thread looks for a new checkpoint.
 const LOOK: Duration = Duration::from_millis(200);
@@ -287,5 +288,5 @@ impl Cosignatures {
 }
 
 fn current(store: &Mutex<Store>) -> Option<SignedNote> {
-    SignedNote::parse(store.lock().ok()?.checkpoint().note()).ok()
+    SignedNote::parse(lock(store).ok()?.checkpoint().note()).ok()
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
+use sealwright_server::client::{ErasedStatement, Found};
 use sealwright_server::evidence::{EvidenceSource, SourceError};
 use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
@@ -42,6 +43,8 @@ struct ServiceState {
     statements: Vec<Bundle>,
     /// Beside those among the statements.
     revocations: Vec<Bundle>,
+    /// Of which nothing but the entries are left.
+    erased: Vec<ErasedStatement>,
     fault: Option<SourceError>,
     /// Shown instead of the log's own.
     checkpoint: Option<Vec<u8>>,
@@ -67,14 +70,15 @@ impl Service {
 
 impl EvidenceSource for Service {
     // Gives everything, also what is about other models: the webhook has to sort it out.
-    fn statements_about(&self, _: &Sha256) -> Result<Vec<Bundle>, SourceError> {
+    fn statements_about(&self, _: &Sha256) -> Result<Found, SourceError> {
         let state = self.state();
-        state.fault.clone().map_or(Ok(state.statements.clone()), Err)
+        let (bundles, erased) = (state.statements.clone(), state.erased.clone());
+        state.fault.clone().map_or(Ok(Found { bundles, erased }), Err)
     }
 
-    fn revocations(&self) -> Result<Vec<Bundle>, SourceError> {
+    fn revocations(&self) -> Result<Found, SourceError> {
         let state = self.state();
-        state.fault.clone().map_or(Ok(state.revocations.clone()), Err)
+        state.fault.clone().map_or(Ok(state.revocations.clone().into()), Err)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -118,6 +122,7 @@ impl Scene {
             log,
             statements,
             revocations: Vec::new(),
+            erased: Vec::new(),
             fault: None,
             checkpoint: None,
             proof: None,

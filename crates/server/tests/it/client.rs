@@ -83,6 +83,11 @@ fn what_cannot_be_read_is_an_error_and_not_left_out() {
     ] {
         assert!(matches!(find(answer), Err(ClientError::Malformed { .. })), "{answer}");
     }
+    let message = r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial":{"publicKey":{"hint":""}},
+        "messageSignature":{"signature":""}}"#;
+    // A signed file says nothing about it.
+    assert_eq!(find(&format!(r#"{{"bundles":[{message},{good}]}}"#)).unwrap().len(), 1);
     let proof = r#"{"oldSize":2,"newSize":3,"hashes":[],"checkpoint":""}"#;
     assert!(matches!(once(ok(proof)).consistency(1), Err(ClientError::Malformed { .. })));
     assert_eq!(once(ok(proof)).consistency(2).unwrap().proof.new_size, 3);

@@ -11,5 +11,8 @@ mod killed;
 mod migrate;
 mod open;
 mod read;
+#[cfg(feature = "scale-out")]
+mod shared;
 mod statements;
+mod torn;
 mod unwritable;

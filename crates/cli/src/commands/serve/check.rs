@@ -7,6 +7,7 @@ use serde_json::json;
 
 use sealwright_server::service::{self, InstanceReport};
 
+use super::storage::StorageArgs;
 use crate::error::CliError;
 use crate::output::{self, BAD, GOOD, Ui};
 
@@ -15,10 +16,14 @@ pub(crate) struct Args {
     /// Directory of the instance, which must not be running.
     #[arg(long, value_name = "DIR", default_value = "sealwright-data")]
     data: PathBuf,
+    #[command(flatten)]
+    storage: StorageArgs,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let InstanceReport { store, statements, bare, problems } = service::check(&args.data)?;
+    let place = args.storage.place()?;
+    let InstanceReport { store, statements, bare, problems } =
+        service::check(&args.data, place.as_ref())?;
     let is_sound = problems.is_empty();
     let value = json!({
         "ok": is_sound,

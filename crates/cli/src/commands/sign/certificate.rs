@@ -1,4 +1,4 @@
-//! `sign --certificate`: the OMS certificate method.
+//! `--certificate`: the OMS certificate method, for `sign` and `attest`.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,10 @@ use crate::clock;
 use crate::error::CliError;
 use crate::files;
 use crate::output::{self, STRONG, Ui, plain};
-use crate::service::ServiceArgs;
 
 /// The certificate to sign with.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct CertificateArgs {
+pub(in crate::commands) struct CertificateArgs {
     /// Sign with this certificate for the key, in PEM; others in the file, after it, are those that
     /// lead to its root. Verify with --cert-root and --identity.
     #[arg(long, value_name = "PEM")]
@@ -26,26 +25,14 @@ pub(super) struct CertificateArgs {
 }
 
 /// A certificate that may sign with the key, and when that was looked at.
-pub(super) struct Certificate {
-    pub(super) signing: SigningCertificate,
+pub(in crate::commands) struct Certificate {
+    pub(in crate::commands) signing: SigningCertificate,
     at: Timestamp,
 }
 
 impl CertificateArgs {
-    /// Refuses what cannot be done, before a passphrase is asked for.
-    pub(super) fn check_service(&self, service: &ServiceArgs) -> Result<(), CliError> {
-        if self.certificate.is_none() || service.service.is_none() {
-            return Ok(());
-        }
-        let message = "the attestation service does not log signatures with certificates yet";
-        Err(CliError::input(message).hint(
-            "sign without --service (and SEALWRIGHT_SERVICE), or with the key alone: the service's \
-             next version will take certificates",
-        ))
-    }
-
     /// Reads the certificates, if any are given.
-    pub(super) fn read(&self) -> Result<Option<SigningCertificate>, CliError> {
+    pub(in crate::commands) fn read(&self) -> Result<Option<SigningCertificate>, CliError> {
         let Some(leaf) = &self.certificate else { return Ok(None) };
         let texts = self.chain.iter().map(|path| files::read_text(path, "certificate chain"));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
@@ -58,7 +45,10 @@ impl CertificateArgs {
 
 impl Certificate {
     /// `signing` for a signature by `key`, now.
-    pub(super) fn of(signing: SigningCertificate, key: &PublicKey) -> Result<Self, CliError> {
+    pub(in crate::commands) fn of(
+        signing: SigningCertificate,
+        key: &PublicKey,
+    ) -> Result<Self, CliError> {
         let certified = signing.certified();
         if certified.key != *key {
             let subject = certified.subject.clone();
@@ -68,7 +58,7 @@ impl Certificate {
     }
 
     /// The names that it vouches for, or at least its subject.
-    pub(super) fn names(&self) -> String {
+    pub(in crate::commands) fn names(&self) -> String {
         let certified = self.signing.certified();
         match certified.identities.is_empty() {
             true => certified.subject.clone(),
@@ -77,13 +67,13 @@ impl Certificate {
     }
 
     /// For people, after the label.
-    pub(super) fn to_row(&self) -> String {
+    pub(in crate::commands) fn to_row(&self) -> String {
         let count = output::count(self.signing.count(), "certificate");
         format!("{} ({count})", plain(&self.names()))
     }
 
     /// For `--json`.
-    pub(super) fn to_value(&self) -> Value {
+    pub(in crate::commands) fn to_value(&self) -> Value {
         let certified = self.signing.certified();
         json!({
             "subject": certified.subject,
@@ -95,7 +85,7 @@ impl Certificate {
     }
 
     /// Says what whoever signs may not expect.
-    pub(super) fn say_notes(&self, ui: &Ui) {
+    pub(in crate::commands) fn say_notes(&self, ui: &Ui) {
         let note = |text: String| ui.note(&format!("{STRONG}note:{STRONG:#} {text}"));
         if let Some(root) = self.signing.left_out() {
             note(format!("the root {} is not put into the bundle: verifiers have it", plain(root)));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sealwright_attest::Bundle;
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Request, Verdict, decide};
+use sealwright_server::client::Found;
 use sealwright_server::evidence::{self, Denial, EvidenceSource, LogMemory, SourceError, code};
 use sealwright_tlog::ConsistencyProof;
 
@@ -106,14 +107,14 @@ struct FileSource {
 }
 
 impl EvidenceSource for FileSource {
-    fn statements_about(&self, _model: &Sha256) -> Result<Vec<Bundle>, SourceError> {
+    fn statements_about(&self, _model: &Sha256) -> Result<Found, SourceError> {
         // Statements about other models are left out by the decision itself.
-        Ok(self.bundles.clone())
+        Ok(self.bundles.clone().into())
     }
 
-    fn revocations(&self) -> Result<Vec<Bundle>, SourceError> {
+    fn revocations(&self) -> Result<Found, SourceError> {
         // Those that were given are among the statements.
-        Ok(Vec::new())
+        Ok(Found::default())
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {

@@ -68,7 +68,7 @@ pub fn restore(options: &RestoreOptions<'_>) -> Result<Restored, BackupError> {
     let config = Config { origin: key.name().to_owned(), ..Config::new(building.path()) };
     // Makes tiles that were not published yet.
     drop(data::open_log(&config, now())?);
-    let report = check(building.path())?;
+    let report = check(building.path(), None)?;
     if !report.problems.is_empty() {
         return Err(BackupError::Damaged { problems: report.problems });
     }

@@ -1,8 +1,10 @@
 //! What the attestation service says, and what is believed of it.
 
-use sealwright_attest::{IN_TOTO_PAYLOAD_TYPE, Timestamp, pae};
+use sealwright_attest::predicate::{APPROVAL, REVOCATION};
+use sealwright_attest::{IN_TOTO_PAYLOAD_TYPE, KeyFile, Signer as _, Timestamp, pae};
 use sealwright_manifest::Sha256;
 use sealwright_server::admission::Config;
+use sealwright_server::client::{ErasedStatement, ListedSigner};
 use sealwright_server::evidence::SourceError;
 use serde_json::{Value, json};
 
@@ -108,6 +110,36 @@ fn statements_about_other_models_count_for_nothing() {
     stray.subject = other_subject();
     scene.service.log(&scene.people.officer, &stray);
     assert_eq!(ask(&scene).codes, "SIGNATURE_MISSING");
+}
+
+/// What was erased may have been a no.
+#[test]
+fn an_erased_statement_takes_the_earlier_ones_of_its_type_along() {
+    let erased = |predicate_type: &str, signer: Option<&KeyFile>| ErasedStatement {
+        index: 9,
+        predicate_type: predicate_type.to_owned(),
+        signer: signer.map(|key| ListedSigner {
+            key_id: Some(key.public_key().id()),
+            ..ListedSigner::default()
+        }),
+    };
+    let scene = Scene::approved();
+    let with = |statement: ErasedStatement| {
+        scene.service.state().erased = vec![statement];
+        ask(&scene)
+    };
+    let officer = Some(&scene.people.officer);
+    let answer = with(erased(APPROVAL, officer));
+    assert_eq!(answer.codes, "APPROVAL_MISSING");
+    assert!(answer.message.contains("ERASED: entry 9 "), "{answer:#?}");
+    assert_eq!(with(erased(APPROVAL, None)).codes, "APPROVAL_MISSING");
+    assert_eq!(with(erased(REVOCATION, officer)).codes, "REVOCATION_ERASED");
+    // An earlier one, one of another type, and what strangers said.
+    assert!(with(ErasedStatement { index: 0, ..erased(APPROVAL, officer) }).allowed);
+    assert!(with(erased("https://example.com/other/v1", officer)).allowed);
+    let stranger = Some(&scene.people.stranger);
+    assert!(with(erased(APPROVAL, stranger)).allowed);
+    assert!(with(erased(REVOCATION, stranger)).allowed);
 }
 
 #[test]

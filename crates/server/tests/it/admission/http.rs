@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use sealwright_attest::{Bundle, Timestamp};
+use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_server::admission::{Admission, Config, router};
+use sealwright_server::client::Found;
 use sealwright_server::evidence::{EvidenceSource, SourceError};
 use sealwright_server::{http, tls};
 use sealwright_tlog::ConsistencyProof;
@@ -128,11 +129,11 @@ impl Hanging {
 }
 
 impl EvidenceSource for Hanging {
-    fn statements_about(&self, _: &Sha256) -> Result<Vec<Bundle>, SourceError> {
+    fn statements_about(&self, _: &Sha256) -> Result<Found, SourceError> {
         self.wait()
     }
 
-    fn revocations(&self) -> Result<Vec<Bundle>, SourceError> {
+    fn revocations(&self) -> Result<Found, SourceError> {
         self.wait()
     }
 
