@@ -60,7 +60,7 @@ fn told(report: &FuzzReport) -> String {
     }
     for changes in report.still_allowed.chunk_by(|a, b| a.pointer == b.pointer) {
         let kinds: Vec<&str> = changes.iter().map(|change| change.kind).collect();
-        let place = changes.first().map(|change| place(change)).unwrap_or_default();
+        let place = changes.first().map(place).unwrap_or_default();
         text += &format!("  {GOOD}{place}{GOOD:#}: {}\n", kinds.join(", "));
     }
     for turned in &report.turned {
