@@ -38,6 +38,9 @@ pub struct SuiteOptions {
 /// Rego modules with their data.
 pub struct Suite {
     engine: Engine,
+    /// As they were given.
+    written: Vec<Ref<Module>>,
+    /// As the engine has them: see [`again`].
     modules: Vec<Ref<Module>>,
     tests: Vec<Test>,
 }
@@ -90,8 +93,10 @@ impl Suite {
         options: SuiteOptions,
     ) -> Result<Self, PolicyError> {
         let mut engine = build(modules, data, options)?;
-        let mut edits = again::unique_tests(engine.get_modules());
-        edits.extend(again::replaced_functions(engine.get_modules())?);
+        let written = engine.get_modules().clone();
+        let mut edits = again::unique_tests(&written);
+        edits.extend(again::replaced_functions(&written)?);
+        edits.extend(again::facts(&written));
         if !edits.is_empty() {
             engine = build(&again::edited(modules, edits), data, options)?;
         }
@@ -102,7 +107,7 @@ impl Suite {
         scan::check_recursion_alone(&parsed)?;
         check_conflicts(&parsed, data)?;
         let tests = parsed.iter().flat_map(tests_in).collect();
-        let mut suite = Self { engine, modules: parsed, tests };
+        let mut suite = Self { engine, written, modules: parsed, tests };
         suite.prepare()?;
         Ok(suite)
     }
@@ -199,7 +204,7 @@ impl Suite {
     /// What looks wrong in the modules; empty if nothing does.
     #[must_use]
     pub fn lint(&self) -> Vec<Finding> {
-        fenced(|| lint::findings(&self.modules)).unwrap_or_else(|_| vec![Finding::unreadable()])
+        fenced(|| lint::findings(&self.written)).unwrap_or_else(|_| vec![Finding::unreadable()])
     }
 
     /// The names of fields that the modules mention.

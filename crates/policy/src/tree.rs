@@ -45,6 +45,14 @@ pub(crate) fn name_of(rule: &Rule) -> &Expr {
     }
 }
 
+/// True for a function that is stated and has neither a value nor a body: `f("x")`.
+pub(crate) fn is_function_fact(rule: &Rule) -> bool {
+    matches!(
+        rule,
+        Rule::Spec { head: RuleHead::Func { assign: None, .. }, bodies, .. } if bodies.is_empty()
+    )
+}
+
 /// The first component of a reference: its variable.
 pub(crate) fn root(expr: &Expr) -> Option<&Span> {
     let mut next = expr;

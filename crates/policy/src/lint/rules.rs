@@ -17,6 +17,7 @@ const ENTRY_POINTS: [&str; 6] = ["decision", "allow", "isCompliant", "deny", "vi
 pub(super) fn check(modules: &[Ref<Module>], found: &mut Vec<Finding>) {
     for module in modules {
         check_defaults(module, found);
+        check_replacements(module, found);
         check_version(module, found);
         check_tests(module, found);
     }
@@ -50,6 +51,28 @@ pub(super) fn check_defaults(module: &Module, found: &mut Vec<Finding>) {
             let message = format!("{name_text} is always true");
             Finding::at(name, "always-allow", message, "give it a body that says when").warning()
         });
+    }
+}
+
+/// Functions that a rule replaces by others while it decides.
+fn check_replacements(module: &Ref<Module>, found: &mut Vec<Finding>) {
+    if is_test_file(tree::file_of(module)) {
+        return;
+    }
+    for node in module.policy.iter().flat_map(|rule| tree::nodes(rule)) {
+        let Node::Statement(statement) = node else { continue };
+        for with in &statement.with_mods {
+            let Some(root) = tree::root(&with.refr).filter(|root| root.text() != "input") else {
+                continue;
+            };
+            let message = format!(
+                "a rule that decides replaces {}: that is for tests, and this engine does not \
+                 replace a function where it is called by its short name",
+                components(&with.refr).unwrap_or_default().join(".")
+            );
+            let help = "pass what differs as an argument";
+            found.push(Finding::at(root, "with-in-rule", message, help).warning());
+        }
     }
 }
 

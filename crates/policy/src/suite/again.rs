@@ -102,3 +102,22 @@ pub(super) fn replaced_functions(modules: &[Ref<Module>]) -> Result<Vec<Edit>, P
     }
     Ok(edits)
 }
+
+/// Gives functions that are stated without a value or a body, `f("x", _)`, the value that they
+/// have: to this engine they are undefined. Only old Rego comes here; in a policy the engine does
+/// not accept them.
+pub(super) fn facts(modules: &[Ref<Module>]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (index, module) in modules.iter().enumerate() {
+        for rule in module.policy.iter().filter(|rule| tree::is_function_fact(rule)) {
+            let span = rule.span();
+            let place = usize::try_from(span.start).unwrap_or(usize::MAX);
+            let written = span.text().trim_end();
+            // What the parser calls the rule may end elsewhere than its head does.
+            if written.ends_with(')') {
+                edits.push((index, place.saturating_add(written.len()), String::from(" := true")));
+            }
+        }
+    }
+    edits
+}

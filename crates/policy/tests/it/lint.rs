@@ -104,6 +104,13 @@ fn rules_that_say_yes() {
 }
 
 #[test]
+fn rules_that_decide_replace_nothing() {
+    warning("f(y) := y\n\nx if f(1) == 2 with data.sealwright.main.f as 2", "with-in-rule");
+    warning("x if data.limit == 2 with data.limit as 2", "with-in-rule");
+    fine("x if input.limit == 2 with input.limit as 2");
+}
+
+#[test]
 fn modules_and_tests() {
     let codes = |modules: &[(&str, &str)]| -> Vec<String> {
         lint(modules).iter().map(|finding| format!("{} {}", finding.file, finding.code)).collect()

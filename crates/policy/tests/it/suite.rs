@@ -160,6 +160,12 @@ fn old_rego_is_read_on_demand() {
     let options = SuiteOptions { v0_compatible: true, ..SuiteOptions::default() };
     let suite = Suite::new(&modules, &json!({}), options).unwrap();
     assert_eq!(suite.run(&suite.tests()[0]).fault, None);
+    // A function that is only stated is true, also where the engine takes it for undefined.
+    let facts = "package a\n\nf(\"any\", _)\n\nf(\"some\", x) = x == 1\n\n\
+        test_x {\n\tf(\"any\", 2)\n\tf(\"some\", 1)\n\tnot f(\"some\", 2)\n}\n";
+    let facts = [(String::from("a"), String::from(facts))];
+    let suite = Suite::new(&facts, &json!({}), options).unwrap();
+    assert_eq!(suite.run(&suite.tests()[0]).fault, None);
 }
 
 #[test]
