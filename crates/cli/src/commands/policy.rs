@@ -12,6 +12,7 @@ use crate::error::CliError;
 use crate::files;
 use crate::output::{Ui, plain};
 
+mod diff;
 mod eval;
 mod fuzz;
 mod lint;
@@ -19,7 +20,7 @@ mod sarif;
 mod sources;
 mod test;
 
-/// Test, ask, check and fuzz policies in Rego.
+/// Test, ask, check, fuzz and compare policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -32,6 +33,7 @@ enum Command {
     Eval(eval::Args),
     Lint(lint::Args),
     Fuzz(fuzz::Args),
+    Diff(diff::Args),
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -41,6 +43,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Eval(args) => eval::run(args, ui),
         Command::Lint(args) => lint::run(args, ui),
         Command::Fuzz(args) => fuzz::run(args, ui),
+        Command::Diff(args) => diff::run(args, ui),
     }
 }
 

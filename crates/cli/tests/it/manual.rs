@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 42] = [
     "",
     "digest",
     "sign",
@@ -42,6 +42,7 @@ const COMMANDS: [&str; 41] = [
     "policy eval",
     "policy lint",
     "policy fuzz",
+    "policy diff",
     "admission",
     "demo",
     "completions",

@@ -1,4 +1,4 @@
-//! `sealwright policy test | eval | lint | fuzz`.
+//! `sealwright policy test | eval | lint | fuzz | diff`.
 
 use std::path::PathBuf;
 
@@ -330,4 +330,56 @@ fn fuzz_finds_a_hole_and_is_quiet_without_one() {
     assert_eq!((&value["ok"], &value["allows"]), (&json!(false), &json!(false)));
     assert_eq!(value["turned"][0]["allowed_by"]["pointer"], "/score");
     home.run(&format!("{line} nowhere.json")).failed(2, "nowhere.json");
+}
+
+#[test]
+fn diff_lists_what_another_policy_would_say() {
+    let home = Home::new();
+    let policy = |name: &str, rules: &str| {
+        let text = format!(
+            "package sealwright.main\n\nimport rego.v1\n\n\
+            decision := {{\"allow\": count(violations) == 0, \"violations\": violations, \"evidence\": set()}}\n\n\
+            {rules}\n"
+        );
+        home.write(format!("{name}/main.rego"), text);
+    };
+    let no = |code: &str, condition: &str| {
+        format!(
+            "violations contains {{\"code\": \"{code}\", \"control\": \"c\", \"msg\": \"m\"}} if {condition}\n"
+        )
+    };
+    policy("open", &no("NEVER", "false"));
+    policy("prod", &no("IN_PROD", "input.request.environment == \"prod\""));
+    policy("big", &no("TOO_SMALL", "input.request.environment == \"prod\""));
+    let mut staging = decision_input();
+    staging["request"]["environment"] = json!("staging");
+    let lines = format!("{}\n{}\n{{\"other\": 1}}\n", decision_input(), staging);
+    home.write("records/decisions.jsonl", lines);
+    home.write("records/verdict.json", json!({"verdict": {"policy_input": staging}}).to_string());
+    home.write("records/notes.txt", "no record");
+
+    let ran = home.run("policy diff open prod --replay records");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    assert!(ran.stdout.starts_with("now refused  5555"), "{ran:#?}");
+    assert!(
+        ran.stdout
+            .contains(" for prod 2026-11-20T10:00:00Z records/decisions.jsonl:1\n  + IN_PROD  m\n"),
+        "{ran:#?}"
+    );
+    assert!(ran.stdout.contains("1 document without a policy input left out\n"), "{ran:#?}");
+    assert_eq!(last_line(&ran), "3 decisions: 1 now refused, 0 now allowed, 0 for other reasons");
+
+    let value = home.run("--json policy diff prod open --replay records").json();
+    assert_eq!((&value["ok"], &value["now_allowed"]), (&json!(false), &json!(1)));
+    assert_eq!(value["changes"][0]["before"]["violations"][0]["code"], "IN_PROD");
+    let ran = home.must("policy diff prod big --replay records/decisions.jsonl");
+    assert!(ran.stdout.contains("  + TOO_SMALL  m\n  - IN_PROD\n"), "{ran:#?}");
+    assert_eq!(last_line(&ran), "2 decisions: 0 now refused, 0 now allowed, 1 for other reasons");
+
+    home.write("records/torn.jsonl", "{\"a\":1}\n{\"b");
+    home.run("policy diff open prod --replay records").failed(2, "records/torn.jsonl:2");
+    home.write("none.json", "{}");
+    home.run("policy diff open prod --replay none.json").failed(2, "no policy input");
+    home.write("odd.json", r#"{"kind": "ModelDecisionInput"}"#);
+    home.run("policy diff open prod --replay odd.json").failed(2, "not a ModelDecisionInput");
 }

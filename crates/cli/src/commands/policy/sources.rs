@@ -185,7 +185,7 @@ impl Sources {
 }
 
 /// Entries of a directory in order, hidden ones left out.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
     let failed = |error: std::io::Error| files::read_error(dir, "directory", &error);
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
