@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use regorus::Engine;
+use regorus::unstable::Expr;
 use serde_json::Value;
 
 use crate::engine;
@@ -11,6 +12,7 @@ use crate::error::PolicyError;
 use crate::files::{self, Files};
 use crate::lint;
 use crate::scan;
+use crate::tree::{self, Node};
 
 /// The rule that callers read.
 pub(crate) const DECISION: &str = "data.sealwright.main.decision";
@@ -94,6 +96,25 @@ impl Policy {
             .map(str::to_owned)
             .collect();
         if levels.is_empty() { vec![String::from("SEALWRIGHT_POLICY_PASSED")] } else { levels }
+    }
+
+    /// Where the rules that decide write the text `code`: files with lines, from 1, sorted. That is
+    /// where a violation with this code is made.
+    #[must_use]
+    pub fn places_of(&self, code: &str) -> Vec<(String, u32)> {
+        let mut engine = self.engine.clone();
+        let mut places = Vec::new();
+        for module in engine.get_modules() {
+            for node in module.policy.iter().flat_map(|rule| tree::nodes(rule)) {
+                let Node::Expr(Expr::String { span, value, .. }) = node else { continue };
+                if value.as_string().is_ok_and(|text| text.as_ref() == code) {
+                    places.push((tree::file_of(module).to_owned(), span.line));
+                }
+            }
+        }
+        places.sort();
+        places.dedup();
+        places
     }
 
     /// Runs every `test_*` rule of the `*_test.rego` files, sorted by file and in the

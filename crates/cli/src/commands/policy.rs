@@ -14,13 +14,14 @@ use crate::output::{Ui, plain};
 
 mod diff;
 mod eval;
+mod explain;
 mod fuzz;
 mod lint;
 mod sarif;
 mod sources;
 mod test;
 
-/// Test, ask, check, fuzz and compare policies in Rego.
+/// Test, ask, check, fuzz, explain and compare policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,6 +34,7 @@ enum Command {
     Eval(eval::Args),
     Lint(lint::Args),
     Fuzz(fuzz::Args),
+    Explain(explain::Args),
     Diff(diff::Args),
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Eval(args) => eval::run(args, ui),
         Command::Lint(args) => lint::run(args, ui),
         Command::Fuzz(args) => fuzz::run(args, ui),
+        Command::Explain(args) => explain::run(args, ui),
         Command::Diff(args) => diff::run(args, ui),
     }
 }

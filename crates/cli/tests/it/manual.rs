@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 43] = [
     "",
     "digest",
     "sign",
@@ -42,6 +42,7 @@ const COMMANDS: [&str; 42] = [
     "policy eval",
     "policy lint",
     "policy fuzz",
+    "policy explain",
     "policy diff",
     "admission",
     "demo",

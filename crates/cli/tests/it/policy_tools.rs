@@ -1,4 +1,4 @@
-//! `sealwright policy test | eval | lint | fuzz | diff`.
+//! `sealwright policy test | eval | lint | fuzz | explain | diff`.
 
 use std::path::PathBuf;
 
@@ -382,4 +382,38 @@ fn diff_lists_what_another_policy_would_say() {
     home.run("policy diff open prod --replay none.json").failed(2, "no policy input");
     home.write("odd.json", r#"{"kind": "ModelDecisionInput"}"#);
     home.run("policy diff open prod --replay odd.json").failed(2, "not a ModelDecisionInput");
+}
+
+#[test]
+fn explain_names_rules_and_statements() {
+    let home = Home::new();
+    let mut input = decision_input();
+    input["attestations"] = json!([{
+        "envelope_sha256": "a".repeat(64), "verified": true, "predicate_type": "https://x/v1",
+        "subject_digest": "5".repeat(64), "time": "2026-11-19T12:00:00Z",
+        "time_source": "log-signed",
+        "signer": {"principal": "ann", "key": "k", "roles": ["trainer"]},
+        "log": {"origin": "log.example", "index": 3}, "predicate": {},
+    }]);
+    home.write("d.json", json!({"verdict": {"allow": false, "policy_input": input}}).to_string());
+    let ran = home.must("policy explain d.json --policy starter");
+    for said in [
+        "refused\n",
+        "environment   prod\n",
+        "by another policy: the decision was made by 0\n",
+        "SIGNATURE_MISSING  ",
+        "    rule signature.rego:",
+        "https://x/v1\n    by ann as trainer, log.example at 3, 2026-11-19T12:00:00Z\n",
+    ] {
+        assert!(ran.stdout.contains(said), "{said}: {ran:#?}");
+    }
+    let value = home.json("policy explain d.json --policy starter");
+    assert_eq!((&value["ok"], &value["allow"]), (&json!(true), &json!(false)));
+    assert_eq!(value["statements"][0]["signer"]["principal"], "ann");
+    home.write("d.json", json!({"verdict": {"allow": true, "policy_input": input}}).to_string());
+    let ran = home.run("policy explain d.json --policy starter");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("the record says otherwise\n"), "{ran:#?}");
+    home.write("none.json", "{}");
+    home.run("policy explain none.json --policy starter").failed(2, "has no policy input");
 }

@@ -118,21 +118,25 @@ impl Asked {
     }
 
     fn take(&mut self, place: String, value: &Value) -> Result<(), CliError> {
-        let is_input =
-            |value: &&Value| value.get("kind").is_some_and(|k| k == "ModelDecisionInput");
-        let candidates = ["", "/policy_input", "/verdict/policy_input"];
-        let found = candidates.iter().filter_map(|at| value.pointer(at)).find(is_input);
-        let Some(input) = found else {
+        let Some(input) = input_of(&place, value)? else {
             self.others += 1;
             return Ok(());
         };
-        let input = serde_json::from_value(input.clone()).map_err(|error| {
-            CliError::input(format!("{place}: not a ModelDecisionInput: {error}"))
-                .hint("it was changed, or is of another version")
-        })?;
         self.inputs.push((place, input));
         Ok(())
     }
+}
+
+/// The input of a decision in what was recorded of it, if it is there.
+pub(super) fn input_of(place: &str, value: &Value) -> Result<Option<DecisionInput>, CliError> {
+    let is_input = |value: &&Value| value.get("kind").is_some_and(|k| k == "ModelDecisionInput");
+    let candidates = ["", "/policy_input", "/verdict/policy_input"];
+    let found = candidates.iter().filter_map(|at| value.pointer(at)).find(is_input);
+    let input = found.map(|input| serde_json::from_value(input.clone())).transpose();
+    input.map_err(|error| {
+        CliError::input(format!("{place}: not a ModelDecisionInput: {error}"))
+            .hint("it was changed, or is of another version")
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
