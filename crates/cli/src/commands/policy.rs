@@ -103,6 +103,7 @@ fn unusable(error: &PolicyError) -> CliError {
             "mend the Rego; rules of before Rego v1 (no `if`) need --v0-compatible"
         }
         PolicyError::DataShadowsRule { .. } => "rename the rule, or take the value out of the data",
+        PolicyError::Recursion { .. } => "break the circle: Rego has no recursion",
         _ => "see docs/policy.md",
     };
     CliError::input(CliError::chain(error)).hint(hint)
