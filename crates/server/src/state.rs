@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap};
+use axum::response::Response;
 use tokio::sync::Semaphore;
 
 use sealwright_attest::Timestamp;
@@ -67,6 +68,8 @@ pub(crate) struct State {
     pub(crate) audit: Arc<Audit>,
     /// Memory for bodies, taken as they come.
     body_budget: BodyBudget,
+    /// Memory for answers that may be large, until they are sent.
+    answer_budget: BodyBudget,
     /// One place per processor for what takes long to compute.
     compute_places: Arc<Semaphore>,
     /// Places for what waits for other machines, so that a slow one holds up nobody but its own.
@@ -148,6 +151,7 @@ impl State {
             vitals,
             audit,
             body_budget: BodyBudget::new(),
+            answer_budget: BodyBudget::new(),
             compute_places: Arc::new(Semaphore::new(processors)),
             waiting_places: Arc::new(Semaphore::new(WAITING_PLACES)),
         }
@@ -238,6 +242,15 @@ impl State {
     ) -> Result<(Bytes, Room), ApiError> {
         let client = Client::of(request.extensions());
         self.body_budget.receive(client, request.into_body(), limit).await
+    }
+
+    /// The answer, for which memory is taken until it is sent; refuses when too many are under way.
+    pub(crate) async fn hold(
+        &self,
+        client: IpAddr,
+        answer: Response,
+    ) -> Result<Response, ApiError> {
+        self.answer_budget.hold(client, answer).await
     }
 
     /// Runs `work`, which is mostly computing, away from the async threads.

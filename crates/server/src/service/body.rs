@@ -1,5 +1,5 @@
 //! Bodies of requests: as large as they may be, no slower than they may be, and together no larger
-//! than there is memory for.
+//! than there is memory for. And bodies of answers, which wait for whoever reads them slowly.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::limits::network_of;
 use crate::error::ApiError;
 
-/// Bodies of all requests together, in pieces of [`PIECE`] bytes.
+/// Bodies of all requests together, and of all answers, in pieces of [`PIECE`] bytes.
 const BUDGET: usize = (256 << 20) / PIECE;
 const PIECE: usize = 64 << 10;
 
@@ -45,6 +46,18 @@ pub(crate) struct Room {
     of_one: Arc<[AtomicUsize]>,
     place: usize,
     pieces: usize,
+}
+
+/// Bytes and the memory that they take.
+struct Held {
+    bytes: Bytes,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl BodyBudget {
@@ -83,6 +96,23 @@ impl BodyBudget {
             received.extend_from_slice(&data);
         }
         Ok((received.into(), room))
+    }
+
+    /// Takes memory for an answer, which is whole already, until all of it has been sent or given up.
+    pub(crate) async fn hold(
+        &self,
+        client: IpAddr,
+        answer: Response,
+    ) -> Result<Response, ApiError> {
+        let (head, body) = answer.into_parts();
+        let bytes = body.collect().await;
+        let bytes = bytes.map_err(|_| ApiError::Internal { what: "an answer has no end" })?;
+        let bytes = bytes.to_bytes();
+        let mut room = self.room(client);
+        room.grow(bytes.len())?;
+        // The server takes the bytes out of the body long before they are sent.
+        let body = Bytes::from_owner(Held { bytes, _room: room });
+        Ok(Response::from_parts(head, body.into()))
     }
 
     fn room(&self, client: IpAddr) -> Room {
@@ -166,5 +196,26 @@ mod tests {
         assert!(matches!(too_large.err(), Some(ApiError::TooLarge { limit: 99_999 })));
         assert_eq!(budget.all.available_permits(), BUDGET);
         assert!(budget.of_one.iter().all(|held| held.load(Ordering::Acquire) == 0));
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_take_no_more_than_there_is() {
+        let budget = BodyBudget::new();
+        let answer = || Response::new(Body::from(vec![b' '; 16 << 20]));
+        let mut unread = Vec::new();
+        let refused = loop {
+            match budget.hold(client(1), answer()).await {
+                // As the server does: the bytes are out of the body, and not sent.
+                Ok(answer) => unread.push(answer.into_body().collect().await.unwrap().to_bytes()),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, ApiError::Busy));
+        assert_eq!(unread.len(), 4);
+        assert_eq!(unread[0].len(), 16 << 20);
+        unread.pop();
+        assert!(budget.hold(client(1), answer()).await.is_ok());
+        unread.clear();
+        assert_eq!(budget.all.available_permits(), BUDGET);
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/api/v1/bundles/{index}/original", get(find::original))
         .route("/api/v1/statements", get(find::statements))
         .route("/v2/{*path}", any(oci::resource))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&state), hold))
         .route_layer(middleware::map_response(keep_private));
     Router::new()
         .merge(for_readers)
@@ -54,6 +55,17 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&state), observe))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
+}
+
+/// Answers that nobody reads must not fill the memory.
+async fn hold(
+    Shared(state): Shared<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let client = Client::of(request.extensions());
+    let answer = next.run(request).await;
+    state.hold(client, answer).await
 }
 
 /// What somebody may read is not for whoever asks next.
