@@ -1,5 +1,8 @@
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use axum::http::{HeaderValue, Request, header};
 
 use sealwright_manifest::Sha256;
@@ -7,6 +10,7 @@ use sealwright_sigstore::details::CertificateDetails;
 
 use super::*;
 use crate::http::Peer;
+use crate::service::issuers::IdentityError;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const NOW: u64 = 1_800_000_000;
@@ -125,6 +129,26 @@ fn a_certificate_counts_while_it_is_valid() {
         let grants = access.writer(&shown, now, false).unwrap().unwrap();
         assert_eq!(!grants.is_empty(), fits, "{now}");
     }
+}
+
+/// Whoever shows a token is told that it cannot be checked, and not taken for anybody.
+#[test]
+fn an_issuer_that_cannot_be_reached_makes_nobody_anybody() {
+    let hash = Sha256::of(TOKEN.as_bytes());
+    let access = access(&format!(
+        "[[writer]]\nname = \"w\"\ntoken_sha256 = \"{hash}\"\n\
+         [[reader]]\nname = \"auditor\"\n\
+         oidc = {{ issuer = \"https://127.0.0.1:1\", audience = \"us\", subject = \"ada\" }}\n\
+         [[reader]]\nname = \"all\"\nanybody = true\n",
+    ))
+    .unwrap();
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let (head, claims) = (part(r#"{"alg":"ES256"}"#), part(r#"{"iss":"https://127.0.0.1:1"}"#));
+    let token = format!("Bearer {head}.{claims}.{}", part("x"));
+    let refused = access.reader(&shown(&[&token]), NOW, true);
+    assert!(matches!(refused, Err(ApiError::Identity(IdentityError::Keys { .. }))), "{refused:?}");
+    assert!(access.reader(&shown(&[]), NOW, true).is_ok());
+    assert!(matches!(access.reader(&shown(&["Bearer x"]), NOW, true), Err(ApiError::NoReader)));
 }
 
 #[test]
