@@ -177,7 +177,10 @@ fn open_store(dir: &Path, key: &LogKey, now: u64) -> Result<Store, StartError> {
         }
         opened => opened,
     };
-    opened.map_err(|error| StartError::store(dir, error))
+    let mut store = opened.map_err(|error| StartError::store(dir, error))?;
+    // Time servers correct by so much.
+    store.tolerate_steps_back(MAX_STEP_BACK_S);
+    Ok(store)
 }
 
 fn open_shared(
