@@ -112,7 +112,7 @@ impl Store {
         }
         let head = sign(&self.key, size.saturating_add(plan.new.len() as u64), &hashes, now)?;
         self.db.insert_checkpoint(&checkpoint_row(&head)?)?;
-        self.db.set_checkpoint(head.note())?;
+        self.db.set_checkpoint(head.note(), self.head.note())?;
         self.hook.at(Step::Signed)?;
         tx.commit()?;
         self.head = head;
@@ -130,7 +130,7 @@ impl Store {
         let hashes = hashes_for(&*self.db, |hashes| tree_hash(size, hashes))?;
         let tx = Transaction::begin(&*self.db)?;
         let head = sign(&self.key, size, &hashes, now)?;
-        self.db.set_checkpoint(head.note())?;
+        self.db.set_checkpoint(head.note(), self.head.note())?;
         self.hook.at(Step::Signed)?;
         tx.commit()?;
         self.head = head;
