@@ -96,6 +96,16 @@ fn a_root_is_made_changed_and_published() {
     home.run("serve tuf publish --data data next.json").failed(2, "0 of the 2 signatures");
     new_key(&home, "stranger");
     home.run("serve tuf sign --key stranger.key next.json").failed(2, "none of this root's keys");
+    // A foreign key under the name of an old one.
+    let mut doctored: Value = serde_json::from_slice(&home.read("next.json")).unwrap();
+    let second = text(&status["root_keys"][1]);
+    doctored["signed"]["keys"][second]["keyval"]["public"] =
+        String::from_utf8(home.read("stranger.pub")).unwrap().into();
+    home.write("doctored.json", doctored.to_string());
+    for previous in [previous, ""] {
+        let line = format!("serve tuf sign --key safe/tuf-root-1.pem {previous} doctored.json");
+        home.run(&line).failed(2, "goes by the name");
+    }
     let mut signed = 0;
     for number in [1, 2, 3] {
         let line = format!("serve tuf sign --key safe/tuf-root-{number}.pem {previous} next.json");
