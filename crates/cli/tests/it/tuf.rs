@@ -367,15 +367,22 @@ fn a_renewal_that_was_cut_short_is_finished() {
     let home = Home::new();
     home.must("serve init --data data");
     let before = home.read("data/trusted_root.json");
+    let key = home.read("data/authority/ca-key.pem");
     home.must("serve renew --data data --root-key data/offline/root-key.pem");
     home.write("data/trusted_root.json", &before);
+    home.write("data/authority/ca-key.pem", &key);
     std::fs::create_dir(home.path("data/.renewing-killed")).unwrap();
     let service = Server::start(&home, "serve --data data");
     let root = home.read_json("data/trusted_root.json");
     assert_eq!(root["certificateAuthorities"].as_array().unwrap().len(), 2);
     service.stop();
+    assert!(!home.path("data/authority/ca-key.pem").exists());
+    home.write("data/authority/ca-key.pem", &key);
     home.must("serve renew --data data --root-key data/offline/root-key.pem");
     assert!(!home.path("data/.renewing-killed").exists());
+    for (dir, is_there) in [("authority", false), ("authority-2", false), ("authority-3", true)] {
+        assert_eq!(home.path(format!("data/{dir}/ca-key.pem")).exists(), is_there, "{dir}");
+    }
 }
 
 /// Files by path, over HTTP: whatever a test wants a client to see.
