@@ -13,7 +13,7 @@ use crate::database::{CheckpointRow, Database, Hashes, LogRow, Transaction, with
 use crate::error::{Corruption, StoreError};
 use crate::files::{Files, sync_dir};
 use crate::hook::{Hook, Step};
-use crate::objects::{Objects, Version};
+use crate::objects::{Objects, TileReader, Version};
 use crate::sqlite::Sqlite;
 use crate::statements::StatementRecord;
 
@@ -272,27 +272,30 @@ impl Store {
         Ok(Some(LoggedEntry { index, body, checkpoint, proof }))
     }
 
-    /// The published bytes of a hash tile or an entry bundle; `None` if there is none.
+    /// Whether a tile is published.
+    pub fn has_tile(&self, tile: &Tile) -> bool {
+        tile.min_log_size().is_some_and(|size| size <= self.size())
+    }
+
+    /// Where tiles can be read without holding up others who read from the store; `None` where
+    /// [`Store::tile`] reads a file.
+    pub fn tile_reader(&self) -> Option<TileReader> {
+        self.objects.reader()
+    }
+
+    /// The published bytes of a hash tile or an entry bundle; `None` if there is none. Those of a shared
+    /// log are made of the database, which is not the quickest way: see [`Store::tile_reader`].
     ///
     /// # Errors
     /// When neither a file nor the database has what was published.
     pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
-        if tile.min_log_size().is_none_or(|size| size > self.size()) {
+        if !self.has_tile(tile) {
             return Ok(None);
         }
-        if !self.db.is_shared() {
-            return self.objects.read(&tile.path());
+        if self.db.is_shared() {
+            return tile_content(&*self.db, tile).map(Some);
         }
-        match self.objects.read(&tile.path()) {
-            Ok(Some(content)) => Ok(Some(content)),
-            // It was published. Whatever the bucket says, the database knows what is in it.
-            Ok(None) => tile_content(&*self.db, tile).map(Some),
-            Err(error) => {
-                let error: &(dyn std::error::Error + 'static) = &error;
-                tracing::warn!(%tile, error, "a tile comes from the database instead of the bucket");
-                tile_content(&*self.db, tile).map(Some)
-            }
-        }
+        self.objects.read(&tile.path())
     }
 
     /// Shows that the log of today begins with its first `old_size` entries unchanged.
