@@ -74,12 +74,12 @@ impl Stage {
 
     /// Status and body of the answer to a request for an object.
     pub(crate) fn http(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
-        http(method, &format!("/{}/log/{path}", self.bucket), b"")
+        self.send(method, path, b"")
     }
 
-    /// Puts an object in the place of another one.
-    pub(crate) fn put_object(&self, path: &str, content: &[u8]) {
-        assert_eq!(http("PUT", &format!("/{}/log/{path}", self.bucket), content).0, 200);
+    /// The same with a body.
+    pub(crate) fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        http(method, &format!("/{}/log/{path}", self.bucket), body)
     }
 
     /// SIGKILL, for the server and all of its processes.
