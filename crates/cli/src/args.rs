@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     admission, approve, attest, completions, demo, digest, doctor, evaluate, find, import, inspect,
-    key, log, man, revoke, roles, serve, sign, trust, verify,
+    key, log, man, policy, revoke, roles, serve, sign, trust, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Find(find::Args),
     Import(import::Args),
     Doctor(doctor::Args),
+    Policy(policy::Args),
     Admission(admission::Args),
     Demo(demo::Args),
     Completions(completions::Args),

@@ -56,6 +56,9 @@ impl From<PolicyError> for CliError {
             {
                 Self::environment(message).hint("check the path and who may use it")
             }
+            PolicyError::Unsafe { .. } => {
+                Self::input(message).hint("`sealwright policy lint` lists everything it finds")
+            }
             _ => Self::input(message)
                 .hint("--policy names a directory with .rego files and data.json, or `starter`"),
         }

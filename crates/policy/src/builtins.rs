@@ -48,6 +48,7 @@ const ALLOWED: &[&str] = &[
     "json.filter",
     "json.is_valid",
     "json.marshal",
+    "json.patch",
     "json.remove",
     "json.unmarshal",
     "lower",

@@ -8,6 +8,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
 use crate::error::PolicyError;
+use crate::verdict::code;
 
 /// The time a decision may take. The starter policy needs about a millisecond.
 pub(crate) const DECISION_LIMIT: Duration = Duration::from_millis(100);
@@ -16,23 +17,44 @@ pub(crate) const DECISION_LIMIT: Duration = Duration::from_millis(100);
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Work units between two looks at the clock.
-const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
+pub(crate) const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
 /// The interpreter descends once per rule that another rule needs, and an overflow of the
 /// stack ends the process. This is enough for a chain of all the rules a policy may have,
 /// without optimisation; memory is taken only as far as it is used.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
+/// The name of the threads the engine runs on; a panic there is caught, and is a deny.
+pub const ENGINE_THREAD: &str = "policy";
+
 /// Why there is no value.
-pub(crate) enum Failure {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
     /// The engine gave up; the text is for people.
+    #[error("{0}")]
     Error(String),
     /// The timer ran out.
+    #[error("it took too long")]
     Timeout,
     /// The rule has no value for this input.
+    #[error("it is undefined")]
     Undefined,
     /// The engine panicked.
+    #[error("the engine panicked")]
     Panic,
+}
+
+impl Failure {
+    /// The stable code of a deny for this reason: one of [`crate::code`].
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Error(_) => code::POLICY_ERROR,
+            Self::Timeout => code::POLICY_TIMEOUT,
+            Self::Undefined => code::POLICY_UNDEFINED,
+            Self::Panic => code::POLICY_PANIC,
+        }
+    }
 }
 
 /// An engine with all `modules` and `data` loaded and strict.
@@ -96,7 +118,7 @@ pub(crate) fn evaluate(
     serde_json::from_str(&json).map_err(|error| Failure::Error(error.to_string()))
 }
 
-fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+pub(crate) fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
     let error = error.into();
     let text = error.to_string();
     // Inside a function the engine keeps an error's text and not its type.
@@ -107,13 +129,13 @@ fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failur
 }
 
 /// Why a fenced piece of work has no result.
-enum Fault {
+pub(crate) enum Fault {
     Panic,
     NoThread,
 }
 
 impl Fault {
-    fn text(&self) -> &'static str {
+    pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::Panic => "the engine panicked",
             Self::NoThread => "the system gave no thread for the engine",
@@ -123,10 +145,10 @@ impl Fault {
 
 /// Runs `work` on a thread of its own, with [`STACK_BYTES`] of stack. A panic of the
 /// engine, which real policies can cause, ends there.
-fn fenced<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
+pub(crate) fn fenced<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
     thread::scope(|scope| {
         thread::Builder::new()
-            .name(String::from("policy"))
+            .name(String::from(ENGINE_THREAD))
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, work)
             .map_err(|_| Fault::NoThread)?
@@ -135,6 +157,6 @@ fn fenced<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
     })
 }
 
-fn rego_error(name: &str, message: &str) -> PolicyError {
+pub(crate) fn rego_error(name: &str, message: &str) -> PolicyError {
     PolicyError::Rego { name: name.to_owned(), message: message.trim().to_owned() }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use sealwright_attest::JsonError;
 
+use crate::lint::Finding;
+
 /// A policy that cannot be loaded. Nothing is decided with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +74,12 @@ pub enum PolicyError {
         /// The package, for instance `data.sealwright.main`.
         package: String,
     },
+    /// The data has a value where a module has a rule.
+    #[error("there is both a rule {rule} and a value in the data")]
+    DataShadowsRule {
+        /// The rule, for instance `data.sealwright.main.allow`.
+        rule: String,
+    },
     /// The Rego parser or compiler refused a file.
     #[error("{name} is not valid Rego: {message}")]
     Rego {
@@ -124,7 +132,21 @@ pub enum PolicyError {
         /// How many are allowed.
         limit: usize,
     },
+    /// Rules that decide something else than they seem to; see `sealwright policy lint`.
+    #[error("{}{}", findings.first().map(ToString::to_string).unwrap_or_default(), more(findings))]
+    Unsafe {
+        /// What was found: not empty, errors only, sorted.
+        findings: Vec<Finding>,
+    },
     /// No rule `data.sealwright.main.decision`.
     #[error("no rule data.sealwright.main.decision")]
     NoDecision,
+}
+
+/// `, and 2 more`.
+fn more(findings: &[Finding]) -> String {
+    match findings.len().saturating_sub(1) {
+        0 => String::new(),
+        count => format!(", and {count} more"),
+    }
 }

@@ -23,21 +23,33 @@
 
 mod answer;
 mod builtins;
+mod coverage;
 mod decide;
 mod engine;
 mod error;
 mod files;
+mod fuzz;
 mod input;
+mod judge;
+mod lint;
 mod policy;
 mod scan;
 mod starter;
+mod suite;
+mod tree;
 mod verdict;
 
+pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};
+pub use engine::{ENGINE_THREAD, Failure};
 pub use error::PolicyError;
+pub use fuzz::{Change, FuzzOptions, FuzzReport, Mutation, Turned, fuzz, mutations};
 pub use input::{
     Attestation, DecisionInput, Evaluation, LogEntry, LogInput, Model, ModelDigest, Refused,
     RequestInput, SignerInput,
 };
+pub use judge::is_yes;
+pub use lint::{Finding, Severity};
 pub use policy::{Policy, TestOutcome};
+pub use suite::{Suite, SuiteOptions, Test, TestRun};
 pub use verdict::{Outcome, VSA_TYPE, Verdict, Violation, code};

@@ -4,12 +4,15 @@ use std::fmt;
 use std::path::Path;
 
 use regorus::Engine;
+use regorus::unstable::Expr;
 use serde_json::Value;
 
-use crate::engine::{self, Failure};
+use crate::engine;
 use crate::error::PolicyError;
 use crate::files::{self, Files};
+use crate::lint;
 use crate::scan;
+use crate::tree::{self, Node};
 
 /// The rule that callers read.
 pub(crate) const DECISION: &str = "data.sealwright.main.decision";
@@ -95,6 +98,25 @@ impl Policy {
         if levels.is_empty() { vec![String::from("SEALWRIGHT_POLICY_PASSED")] } else { levels }
     }
 
+    /// Where the rules that decide write the text `code`: files with lines, from 1, sorted. That is
+    /// where a violation with this code is made.
+    #[must_use]
+    pub fn places_of(&self, code: &str) -> Vec<(String, u32)> {
+        let mut engine = self.engine.clone();
+        let mut places = Vec::new();
+        for module in engine.get_modules() {
+            for node in module.policy.iter().flat_map(|rule| tree::nodes(rule)) {
+                let Node::Expr(Expr::String { span, value, .. }) = node else { continue };
+                if value.as_string().is_ok_and(|text| text.as_ref() == code) {
+                    places.push((tree::file_of(module).to_owned(), span.line));
+                }
+            }
+        }
+        places.sort();
+        places.dedup();
+        places
+    }
+
     /// Runs every `test_*` rule of the `*_test.rego` files, sorted by file and in the
     /// order they are written. Empty if there are none.
     ///
@@ -142,6 +164,12 @@ fn checked_engine(modules: &[(&str, &str)], data: &Value) -> Result<Engine, Poli
     let mut engine = engine::build(modules, data)?;
     let parsed = engine.get_modules();
     scan::check(parsed, Policy::MAX_RULES)?;
+    let looked_at = parsed.clone();
+    let findings = engine::fenced(|| lint::errors(&looked_at))
+        .unwrap_or_else(|_| vec![lint::Finding::unreadable()]);
+    if !findings.is_empty() {
+        return Err(PolicyError::Unsafe { findings });
+    }
     if !scan::declares(parsed, "data.sealwright.main", "decision") {
         return Err(PolicyError::NoDecision);
     }
@@ -157,14 +185,10 @@ fn checked_engine(modules: &[(&str, &str)], data: &Value) -> Result<Engine, Poli
 }
 
 fn run_test(engine: &Engine, rule: String) -> TestOutcome {
-    let result = engine::evaluate(engine, &rule, "{}", engine::TEST_LIMIT);
-    let detail = match &result {
+    let detail = match engine::evaluate(engine, &rule, "{}", engine::TEST_LIMIT) {
         Ok(Value::Bool(true)) => None,
         Ok(value) => Some(format!("it is {value}")),
-        Err(Failure::Undefined) => Some(String::from("it is undefined")),
-        Err(Failure::Timeout) => Some(String::from("it took too long")),
-        Err(Failure::Panic) => Some(String::from("the engine panicked")),
-        Err(Failure::Error(message)) => Some(message.clone()),
+        Err(failure) => Some(failure.to_string()),
     };
     TestOutcome { name: rule, passed: detail.is_none(), detail }
 }

@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleBody, RuleHead, Span};
+use regorus::unstable::{Expr, Module, Ref, Rule, RuleHead, Span};
 
 use crate::builtins;
 use crate::error::PolicyError;
+use crate::tree::{self, Node, Walk, components, root};
 
 /// Checks all modules of one engine together.
 pub(crate) fn check(modules: &[Ref<Module>], max_rules: usize) -> Result<(), PolicyError> {
@@ -32,6 +33,39 @@ pub(crate) fn check(modules: &[Ref<Module>], max_rules: usize) -> Result<(), Pol
         }
     }
     check_recursion(&calls)
+}
+
+/// Refuses functions that reach themselves, and nothing else: for Rego that is not a policy.
+pub(crate) fn check_recursion_alone(modules: &[Ref<Module>]) -> Result<(), PolicyError> {
+    let declared = Declared::of(modules)?;
+    let mut calls = BTreeMap::<String, BTreeSet<String>>::new();
+    for module in modules {
+        let scope = Scope::of(module)?;
+        for rule in &module.policy {
+            let Some(head) = function_head(rule) else { continue };
+            let function = format!("{}.{}", scope.package, path_of(head)?);
+            let called = calls_of(rule).into_iter().filter_map(|fcn| {
+                components(fcn).and_then(|parts| scope.resolve(&parts, &declared))
+            });
+            calls.entry(function).or_default().extend(called);
+        }
+    }
+    check_recursion(&calls)
+}
+
+/// Whatever the rule calls, or puts in the place of a function.
+fn calls_of(rule: &Rule) -> Vec<&Expr> {
+    let mut called = Vec::new();
+    for node in tree::nodes(rule) {
+        match node {
+            Node::Expr(Expr::Call { fcn, .. }) => called.push(fcn.as_ref()),
+            Node::Expr(_) => {}
+            Node::Statement(statement) => {
+                called.extend(statement.with_mods.iter().map(|with| with.r#as.as_ref()));
+            }
+        }
+    }
+    called
 }
 
 /// True if some module declares the rule `name` (one component) in `package`
@@ -70,10 +104,10 @@ pub(crate) fn packages(modules: &[Ref<Module>]) -> Result<BTreeSet<Vec<String>>,
 }
 
 /// Every function the modules declare, by its full dotted path.
-struct Declared(BTreeSet<String>);
+pub(crate) struct Declared(BTreeSet<String>);
 
 impl Declared {
-    fn of(modules: &[Ref<Module>]) -> Result<Self, PolicyError> {
+    pub(crate) fn of(modules: &[Ref<Module>]) -> Result<Self, PolicyError> {
         let mut functions = BTreeSet::new();
         for module in modules {
             let package = Scope::of(module)?.package;
@@ -86,15 +120,15 @@ impl Declared {
 }
 
 /// What names mean inside one module.
-struct Scope {
+pub(crate) struct Scope {
     /// `data.` and the package, dotted.
-    package: String,
+    pub(crate) package: String,
     /// Import alias to dotted path.
-    imports: BTreeMap<String, String>,
+    pub(crate) imports: BTreeMap<String, String>,
 }
 
 impl Scope {
-    fn of(module: &Module) -> Result<Self, PolicyError> {
+    pub(crate) fn of(module: &Module) -> Result<Self, PolicyError> {
         let mut imports = BTreeMap::new();
         for import in &module.imports {
             let parts = components(&import.refr).ok_or_else(|| computed(&import.span))?;
@@ -109,7 +143,7 @@ impl Scope {
     }
 
     /// The declared function that `parts` calls, if it is one.
-    fn resolve(&self, parts: &[String], declared: &Declared) -> Option<String> {
+    pub(crate) fn resolve(&self, parts: &[String], declared: &Declared) -> Option<String> {
         let (root, rest) = parts.split_first()?;
         let joined = |base: &str| {
             let mut path = base.to_owned();
@@ -135,7 +169,7 @@ fn check_rule(
     scope: &Scope,
     declared: &Declared,
 ) -> Result<BTreeSet<String>, PolicyError> {
-    let mut walk = Walk { exprs: Vec::new(), queries: Vec::new() };
+    let mut walk = Walk::new();
     walk.rule(rule);
     let mut called = BTreeSet::new();
     loop {
@@ -220,135 +254,6 @@ fn check_recursion(calls: &BTreeMap<String, BTreeSet<String>>) -> Result<(), Pol
     }
 }
 
-/// Pending nodes. An explicit stack: a chain of references may be as long as a file.
-struct Walk<'a> {
-    exprs: Vec<&'a Expr>,
-    queries: Vec<&'a Query>,
-}
-
-impl<'a> Walk<'a> {
-    fn rule(&mut self, rule: &'a Rule) {
-        match rule {
-            Rule::Spec { head, bodies, .. } => {
-                self.head(head);
-                bodies.iter().for_each(|body| self.body(body));
-            }
-            Rule::Default { refr, args, value, .. } => {
-                self.exprs.push(refr);
-                self.exprs.extend(args.iter().map(AsRef::as_ref));
-                self.exprs.push(value);
-            }
-        }
-    }
-
-    fn head(&mut self, head: &'a RuleHead) {
-        let (refr, args, assign): (_, &'a [Ref<Expr>], _) = match head {
-            RuleHead::Compr { refr, assign, .. } => (refr, &[], assign.as_ref()),
-            RuleHead::Func { refr, args, assign, .. } => (refr, args, assign.as_ref()),
-            RuleHead::Set { refr, key, .. } => {
-                self.exprs.extend(key.iter().map(AsRef::as_ref));
-                (refr, &[], None)
-            }
-        };
-        self.exprs.push(refr);
-        self.exprs.extend(args.iter().map(AsRef::as_ref));
-        self.exprs.extend(assign.map(|assign| assign.value.as_ref()));
-    }
-
-    fn body(&mut self, body: &'a RuleBody) {
-        self.exprs.extend(body.assign.iter().map(|assign| assign.value.as_ref()));
-        self.queries.push(&body.query);
-    }
-
-    fn literal(&mut self, literal: &'a Literal) {
-        match literal {
-            Literal::SomeVars { .. } => {}
-            Literal::SomeIn { key, value, collection, .. } => {
-                self.exprs.extend(key.iter().map(AsRef::as_ref));
-                self.exprs.extend([value.as_ref(), collection.as_ref()]);
-            }
-            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.exprs.push(expr),
-            Literal::Every { domain, query, .. } => {
-                self.exprs.push(domain);
-                self.queries.push(query);
-            }
-        }
-    }
-
-    fn children(&mut self, expr: &'a Expr) {
-        match expr {
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. }
-            | Expr::Var { .. } => {}
-            Expr::Array { items, .. } | Expr::Set { items, .. } => {
-                self.exprs.extend(items.iter().map(AsRef::as_ref));
-            }
-            Expr::Object { fields, .. } => {
-                for (_, key, value) in fields {
-                    self.exprs.extend([key.as_ref(), value.as_ref()]);
-                }
-            }
-            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-                self.exprs.push(term);
-                self.queries.push(query);
-            }
-            Expr::ObjectCompr { key, value, query, .. } => {
-                self.exprs.extend([key.as_ref(), value.as_ref()]);
-                self.queries.push(query);
-            }
-            Expr::Call { fcn, params, .. } => {
-                self.exprs.push(fcn);
-                self.exprs.extend(params.iter().map(AsRef::as_ref));
-            }
-            Expr::UnaryExpr { expr, .. } => self.exprs.push(expr),
-            Expr::RefDot { refr, .. } => self.exprs.push(refr),
-            Expr::RefBrack { refr, index, .. } => {
-                self.exprs.extend([refr.as_ref(), index.as_ref()]);
-            }
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. }
-            | Expr::AssignExpr { lhs, rhs, .. } => {
-                self.exprs.extend([lhs.as_ref(), rhs.as_ref()]);
-            }
-            Expr::Membership { key, value, collection, .. } => {
-                self.exprs.extend(key.iter().map(AsRef::as_ref));
-                self.exprs.extend([value.as_ref(), collection.as_ref()]);
-            }
-        }
-    }
-}
-
-/// The components of a reference that is made of names and string keys only.
-fn components(expr: &Expr) -> Option<Vec<String>> {
-    let mut parts = Vec::new();
-    let mut next = expr;
-    loop {
-        match next {
-            Expr::Var { span, .. } => {
-                parts.push(span.text().to_owned());
-                parts.reverse();
-                return Some(parts);
-            }
-            Expr::RefDot { refr, field, .. } => {
-                parts.push(field.0.text().to_owned());
-                next = refr;
-            }
-            Expr::RefBrack { refr, index, .. } => match index.as_ref() {
-                Expr::String { value, .. } | Expr::RawString { value, .. } => {
-                    parts.push(value.as_string().ok()?.to_string());
-                    next = refr;
-                }
-                _ => return None,
-            },
-            _ => return None,
-        }
-    }
-}
-
 fn path_of(expr: &Expr) -> Result<String, PolicyError> {
     components(expr).map(|parts| parts.join(".")).ok_or_else(|| computed(expr.span()))
 }
@@ -357,7 +262,7 @@ fn computed(span: &Span) -> PolicyError {
     PolicyError::ComputedCall { name: span.source.get_path().clone(), line: span.line }
 }
 
-fn function_head(rule: &Ref<Rule>) -> Option<&Expr> {
+pub(crate) fn function_head(rule: &Ref<Rule>) -> Option<&Expr> {
     match rule.as_ref() {
         Rule::Spec { head: RuleHead::Func { refr, .. }, .. } => Some(refr),
         Rule::Default { refr, args, .. } if !args.is_empty() => Some(refr),
@@ -366,18 +271,11 @@ fn function_head(rule: &Ref<Rule>) -> Option<&Expr> {
 }
 
 /// The first component of the name of a rule that is not a function.
-fn rule_name(rule: &Ref<Rule>) -> Option<String> {
+pub(crate) fn rule_name(rule: &Ref<Rule>) -> Option<String> {
     let refr = match rule.as_ref() {
         Rule::Spec { head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. }, .. } => refr,
         Rule::Default { refr, args, .. } if args.is_empty() => refr,
         _ => return None,
     };
-    let mut next: &Expr = refr;
-    loop {
-        match next {
-            Expr::Var { span, .. } => return Some(span.text().to_owned()),
-            Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => next = refr,
-            _ => return None,
-        }
-    }
+    root(refr).map(|span| span.text().to_owned())
 }

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod policy;
 pub(crate) mod revoke;
 pub(crate) mod roles;
 pub(crate) mod serve;
@@ -46,6 +47,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Serve(args) => serve::run(&args, ui),
         Command::Trust(args) => trust::run(&args, ui),
         Command::Log(args) => log::run(&args, ui),
+        Command::Policy(args) => policy::run(&args, ui),
         Command::Admission(args) => admission::run(&args, ui),
         Command::Demo(args) => demo::run(&args, ui),
         Command::Completions(args) => completions::run(&args, ui),

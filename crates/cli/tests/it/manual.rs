@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 43] = [
     "",
     "digest",
     "sign",
@@ -37,6 +37,13 @@ const COMMANDS: [&str; 36] = [
     "find",
     "import",
     "doctor",
+    "policy",
+    "policy test",
+    "policy eval",
+    "policy lint",
+    "policy fuzz",
+    "policy explain",
+    "policy diff",
     "admission",
     "demo",
     "completions",
@@ -129,7 +136,7 @@ fn mistakes_on_the_command_line_are_errors_like_all_others() {
         home.run(&format!("{line} --json")).failed_json(2, said);
     }
     // A command that is not complete shows its help.
-    for line in ["", "key", "log", "roles", "trust", "serve tuf"] {
+    for line in ["", "key", "log", "policy", "roles", "trust", "serve tuf"] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains("Usage: sealwright"), "{ran:#?}");

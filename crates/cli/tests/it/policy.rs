@@ -42,6 +42,15 @@ fn each_step_removes_its_reason() {
     let summary = &value["verdict"]["verification_summary"];
     assert_eq!(summary["verificationResult"], "PASSED");
     assert_eq!(summary["verifiedLevels"], json!(["SEALWRIGHT_TWO_ROLE_APPROVED"]));
+    // What was asked can be asked again.
+    team.home.write("verdict.json", value.to_string());
+    let line = "policy diff starter starter --replay verdict.json";
+    let same = "1 decision: 0 now refused, 0 now allowed, 0 for other reasons\n";
+    assert_eq!(team.home.must(line).stdout, same);
+    let value = team.home.json("policy explain verdict.json --policy starter");
+    assert_eq!((&value["allow"], &value["same_policy"]), (&json!(true), &json!(true)));
+    let statements = value["statements"].as_array().unwrap();
+    assert!(statements.len() >= 4 && statements.iter().all(|s| s["counts"] == true), "{value}");
 
     // Only for the environment that was approved, and only for this model.
     let (allow, codes) = team.decide("model --environment staging");

@@ -46,7 +46,7 @@ fn an_engine_error_denies() {
     );
     denies_with(
         code::POLICY_ERROR,
-        &format!("{decision} if not to_number(input.request.environment)"),
+        &format!("{decision} if {{\n\tx := input.request.environment\n\tnot to_number(x)\n}}"),
     );
     // Two values for one rule.
     denies_with(

@@ -4,7 +4,10 @@
 
 mod failures;
 mod fuzz;
+mod fuzzing;
+mod lint;
 mod loading;
 mod signed;
 mod starter;
+mod suite;
 mod support;

@@ -140,6 +140,7 @@ pub(crate) fn verdict_value(verdict: &Verdict) -> Result<Value, CliError> {
         "allow": verdict.allow,
         "violations": verdict.violations,
         "policy_digest": verdict.policy_digest,
+        "policy_input": verdict.input,
         "verification_summary": verdict.to_vsa_predicate(verifier, version, time, &uri),
     }))
 }
