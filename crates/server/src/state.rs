@@ -62,6 +62,8 @@ pub(crate) struct State {
     pub(crate) oci: oci::Known,
     /// How long statements are kept.
     pub(crate) retention: Retention,
+    /// Whether the TUF repository is given out here.
+    pub(crate) serves_tuf: bool,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
     /// For whoever does something that belongs into the log.
@@ -147,6 +149,7 @@ impl State {
             doors,
             oci: oci::Known::default(),
             retention: Retention::default(),
+            serves_tuf: true,
             metrics,
             vitals,
             audit,
@@ -160,6 +163,11 @@ impl State {
     /// The same, keeping what is submitted for so long.
     pub(crate) fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// The same, giving the TUF repository out or leaving that to another front end.
+    pub(crate) fn with_tuf(self, serves_tuf: bool) -> Self {
+        Self { serves_tuf, ..self }
     }
 
     /// The authorities.

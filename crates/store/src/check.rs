@@ -115,7 +115,7 @@ impl Store {
             self.check_entries(first, &mut report)?;
         }
         // Others may have appended meanwhile.
-        if self.db.entry_count()? < self.size() {
+        if self.db.next_index()? < self.size() {
             report.found(Problem::Entry { index: self.size() });
         }
         self.check_checkpoints(&mut report)?;

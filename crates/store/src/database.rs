@@ -44,10 +44,12 @@ pub(crate) trait Database: Send {
     /// Writes the first checkpoint of a new log.
     fn insert_log(&self, row: &LogRow) -> Result<(), StoreError>;
 
-    /// Makes a signed note the log's latest checkpoint.
-    fn set_checkpoint(&self, note: &[u8]) -> Result<(), StoreError>;
+    /// Makes a signed note the log's latest checkpoint, in the place of `last` and of no other: fails
+    /// with [`StoreError::LeaseLost`] when somebody else has replaced that.
+    fn set_checkpoint(&self, note: &[u8], last: &[u8]) -> Result<(), StoreError>;
 
-    /// Tells those who share the database which checkpoint is published.
+    /// Tells those who share the database that the latest checkpoint, this one, is published: fails
+    /// with [`StoreError::LeaseLost`] when it is not the latest any more.
     fn set_published(&self, note: &[u8]) -> Result<(), StoreError>;
 
     /// The published checkpoint, if the database is told of it.

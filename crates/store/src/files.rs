@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
-use crate::objects::{Objects, Published, Version};
+use crate::objects::{Objects, Published, TileReader, Version};
 
 const LOCK: &str = "lock";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -101,6 +101,10 @@ impl Files {
 impl Objects for Files {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(path)
+    }
+
+    fn reader(&self) -> Option<TileReader> {
+        None
     }
 
     fn exists(&self, path: &str) -> Result<bool, StoreError> {

@@ -60,6 +60,7 @@ pub use check::{CheckReport, Problem};
 pub use error::{Corruption, StoreError, WriteFault};
 #[cfg(feature = "testing")]
 pub use hook::Step;
+pub use objects::TileReader;
 #[cfg(all(feature = "testing", feature = "scale-out"))]
 pub use postgres;
 pub use records::{RecordName, WitnessRecords};

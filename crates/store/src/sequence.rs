@@ -26,8 +26,21 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn append(&mut self, entries: &[NewEntry], now: u64) -> Result<Vec<Appended>, StoreError> {
+        self.append_by(entries, &|| now)
+    }
+
+    /// [`Store::append`] by a clock, which is read when nobody else may append any more: where the log
+    /// is shared, that may be long after this was called, and the checkpoint says when it was signed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn append_by(
+        &mut self,
+        entries: &[NewEntry],
+        clock: &dyn Fn() -> u64,
+    ) -> Result<Vec<Appended>, StoreError> {
         check_entries(entries)?;
-        self.leased(|store| store.append_leased(entries, now))
+        self.leased(|store| store.append_leased(entries, clock()))
     }
 
     /// The latest checkpoint, signed again with the time `now` (seconds since 1970) if it is older
@@ -40,7 +53,19 @@ impl Store {
         now: u64,
         max_age_s: u64,
     ) -> Result<&VerifiedCheckpoint, StoreError> {
-        self.leased(|store| store.refresh_leased(now, max_age_s))?;
+        self.refresh_checkpoint_by(&|| now, max_age_s)
+    }
+
+    /// [`Store::refresh_checkpoint`] by a clock, as [`Store::append_by`] reads it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn refresh_checkpoint_by(
+        &mut self,
+        clock: &dyn Fn() -> u64,
+        max_age_s: u64,
+    ) -> Result<&VerifiedCheckpoint, StoreError> {
+        self.leased(|store| store.refresh_leased(clock(), max_age_s))?;
         Ok(&self.published)
     }
 
@@ -87,7 +112,7 @@ impl Store {
         }
         let head = sign(&self.key, size.saturating_add(plan.new.len() as u64), &hashes, now)?;
         self.db.insert_checkpoint(&checkpoint_row(&head)?)?;
-        self.db.set_checkpoint(head.note())?;
+        self.db.set_checkpoint(head.note(), self.head.note())?;
         self.hook.at(Step::Signed)?;
         tx.commit()?;
         self.head = head;
@@ -105,7 +130,7 @@ impl Store {
         let hashes = hashes_for(&*self.db, |hashes| tree_hash(size, hashes))?;
         let tx = Transaction::begin(&*self.db)?;
         let head = sign(&self.key, size, &hashes, now)?;
-        self.db.set_checkpoint(head.note())?;
+        self.db.set_checkpoint(head.note(), self.head.note())?;
         self.hook.at(Step::Signed)?;
         tx.commit()?;
         self.head = head;

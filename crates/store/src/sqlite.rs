@@ -97,10 +97,11 @@ impl Database for Sqlite {
         Ok(())
     }
 
-    fn set_checkpoint(&self, note: &[u8]) -> Result<(), StoreError> {
-        match self.0.execute("UPDATE log SET checkpoint = ?1", params![note])? {
+    fn set_checkpoint(&self, note: &[u8], last: &[u8]) -> Result<(), StoreError> {
+        let sql = "UPDATE log SET checkpoint = ?1 WHERE checkpoint = ?2";
+        match self.0.execute(sql, params![note, last])? {
             1 => Ok(()),
-            _ => Err(Corruption::MissingRow.into()),
+            _ => Err(StoreError::LeaseLost),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::database::{CheckpointRow, Database, Hashes, LogRow, Transaction, with
 use crate::error::{Corruption, StoreError};
 use crate::files::{Files, sync_dir};
 use crate::hook::{Hook, Step};
-use crate::objects::{Objects, Version};
+use crate::objects::{Objects, TileReader, Version};
 use crate::sqlite::Sqlite;
 use crate::statements::StatementRecord;
 
@@ -149,7 +149,7 @@ impl Store {
         // Others may append. Where this fails, the connection is gone, and the lease with it.
         db.begin_lease()?;
         let opened = match how {
-            Opening::Look => Self::read(db, objects, key).map(|(store, _)| store),
+            Opening::Look => Self::read(db, objects, key).and_then(|(store, _)| store.counted()),
             Opening::Serve { may_start } => Self::serve(db, objects, key, may_start, now),
         };
         opened.inspect(|store| store.db.end_lease())
@@ -189,9 +189,6 @@ impl Store {
         key: &LogKey,
     ) -> Result<(Self, u64), StoreError> {
         let head = stored_head(&*db, key)?;
-        if db.entry_count()? != size_of(&head) {
-            return Err(Corruption::EntryCount.into());
-        }
         let (published, version) = published_checkpoint(&*objects, &*db, key, &head)?;
         let from = published.as_ref().map_or(0, size_of);
         let store = Self {
@@ -205,6 +202,15 @@ impl Store {
             hook: Hook::default(),
         };
         Ok((store, from))
+    }
+
+    /// Counts the entries. Whoever serves does not: it takes long while others wait, and a checkpoint whose
+    /// root is that of the stored hashes, up to the last entry, is enough to go on from.
+    fn counted(self) -> Result<Self, StoreError> {
+        match self.db.entry_count()? == size_of(&self.head) {
+            true => Ok(self),
+            false => Err(Corruption::EntryCount.into()),
+        }
     }
 
     /// Lets a clock that is behind the log's last signature by up to so many seconds stand still,
@@ -274,27 +280,30 @@ impl Store {
         Ok(Some(LoggedEntry { index, body, checkpoint, proof }))
     }
 
-    /// The published bytes of a hash tile or an entry bundle; `None` if there is none.
+    /// Whether a tile is published.
+    pub fn has_tile(&self, tile: &Tile) -> bool {
+        tile.min_log_size().is_some_and(|size| size <= self.size())
+    }
+
+    /// Where tiles can be read without holding up others who read from the store; `None` where
+    /// [`Store::tile`] reads a file.
+    pub fn tile_reader(&self) -> Option<TileReader> {
+        self.objects.reader()
+    }
+
+    /// The published bytes of a hash tile or an entry bundle; `None` if there is none. Those of a shared
+    /// log are made of the database, which is not the quickest way: see [`Store::tile_reader`].
     ///
     /// # Errors
     /// When neither a file nor the database has what was published.
     pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, StoreError> {
-        if tile.min_log_size().is_none_or(|size| size > self.size()) {
+        if !self.has_tile(tile) {
             return Ok(None);
         }
-        if !self.db.is_shared() {
-            return self.objects.read(&tile.path());
+        if self.db.is_shared() {
+            return tile_content(&*self.db, tile).map(Some);
         }
-        match self.objects.read(&tile.path()) {
-            Ok(Some(content)) => Ok(Some(content)),
-            // It was published. Whatever the bucket says, the database knows what is in it.
-            Ok(None) => tile_content(&*self.db, tile).map(Some),
-            Err(error) => {
-                let error: &(dyn std::error::Error + 'static) = &error;
-                tracing::warn!(%tile, error, "a tile comes from the database instead of the bucket");
-                tile_content(&*self.db, tile).map(Some)
-            }
-        }
+        self.objects.read(&tile.path())
     }
 
     /// Shows that the log of today begins with its first `old_size` entries unchanged.

@@ -242,6 +242,12 @@ impl Root {
     pub fn role(&self, role: RoleName) -> Option<&RoleKeys> {
         self.roles.get(&role)
     }
+
+    /// The first key whose name is not its own ([`Key::id`]). Clients need not care, and old roots have
+    /// such keys; but people who compare names would take one key for another.
+    pub fn misnamed_key(&self) -> Option<(&KeyId, &Key)> {
+        self.keys.iter().find(|(name, key)| **name != key.id())
+    }
 }
 
 macro_rules! metadata {

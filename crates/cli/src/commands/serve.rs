@@ -127,6 +127,9 @@ struct ServeArgs {
     /// Address for /metrics (Prometheus), /healthz and /readyz, in plain HTTP; none otherwise.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Keep the TUF repository here and give it out: one front end of a shared log does.
+    #[arg(long, requires = "bucket")]
+    tuf_publisher: bool,
     /// Make the keys first, if there are none.
     #[arg(long)]
     init: bool,
@@ -225,6 +228,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         forwarded_header: args.forwarded_header,
         metrics: args.metrics,
         init: args.init,
+        tuf_publisher: args.tuf_publisher,
         ..instance.config()?
     };
     if let Some(tls) = &mut config.tls {

@@ -79,6 +79,33 @@ fn services_over_one_log_take_over_from_each_other() {
     b.stop();
 }
 
+/// Two that sign versions of their own would contradict each other.
+#[test]
+fn one_front_end_keeps_the_tuf_repository() {
+    let (home, stage) = (Home::new(), Stage::new());
+    let storage = storage(&stage);
+    home.must(&format!("serve init --data a {storage}"));
+    copy_keys(&home, "a", "b");
+    home.tool("cp", &["-r", "a/tuf", "b"]);
+    std::fs::remove_file(home.path("b/tuf/repository/1.targets.json")).unwrap();
+    let a = Server::start(&home, &format!("serve --data a --tuf-publisher {storage}"));
+    let b = Server::start(&home, &format!("serve --data b {storage}"));
+    let status = |service: &Server| {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("{}/tuf/1.root.json", service.url());
+        agent.get(&url).call().unwrap().status().as_u16()
+    };
+    assert_eq!((status(&a), status(&b)), (200, 404));
+    // What it does not keep, it does not mend.
+    assert_eq!(
+        home.list("b/tuf/repository"),
+        ["1.root.json", "1.snapshot.json", "targets", "timestamp.json"]
+    );
+    a.stop();
+    b.stop();
+}
+
 #[test]
 fn a_log_moves_from_its_directory_and_stays_what_it_was() {
     let (home, stage) = (Home::new(), Stage::new());

@@ -96,6 +96,16 @@ fn a_root_is_made_changed_and_published() {
     home.run("serve tuf publish --data data next.json").failed(2, "0 of the 2 signatures");
     new_key(&home, "stranger");
     home.run("serve tuf sign --key stranger.key next.json").failed(2, "none of this root's keys");
+    // A foreign key under the name of an old one.
+    let mut doctored: Value = serde_json::from_slice(&home.read("next.json")).unwrap();
+    let second = text(&status["root_keys"][1]);
+    doctored["signed"]["keys"][second]["keyval"]["public"] =
+        String::from_utf8(home.read("stranger.pub")).unwrap().into();
+    home.write("doctored.json", doctored.to_string());
+    for previous in [previous, ""] {
+        let line = format!("serve tuf sign --key safe/tuf-root-1.pem {previous} doctored.json");
+        home.run(&line).failed(2, "goes by the name");
+    }
     let mut signed = 0;
     for number in [1, 2, 3] {
         let line = format!("serve tuf sign --key safe/tuf-root-{number}.pem {previous} next.json");
@@ -357,15 +367,22 @@ fn a_renewal_that_was_cut_short_is_finished() {
     let home = Home::new();
     home.must("serve init --data data");
     let before = home.read("data/trusted_root.json");
+    let key = home.read("data/authority/ca-key.pem");
     home.must("serve renew --data data --root-key data/offline/root-key.pem");
     home.write("data/trusted_root.json", &before);
+    home.write("data/authority/ca-key.pem", &key);
     std::fs::create_dir(home.path("data/.renewing-killed")).unwrap();
     let service = Server::start(&home, "serve --data data");
     let root = home.read_json("data/trusted_root.json");
     assert_eq!(root["certificateAuthorities"].as_array().unwrap().len(), 2);
     service.stop();
+    assert!(!home.path("data/authority/ca-key.pem").exists());
+    home.write("data/authority/ca-key.pem", &key);
     home.must("serve renew --data data --root-key data/offline/root-key.pem");
     assert!(!home.path("data/.renewing-killed").exists());
+    for (dir, is_there) in [("authority", false), ("authority-2", false), ("authority-3", true)] {
+        assert_eq!(home.path(format!("data/{dir}/ca-key.pem")).exists(), is_there, "{dir}");
+    }
 }
 
 /// Files by path, over HTTP: whatever a test wants a client to see.

@@ -32,7 +32,7 @@ use super::tuf::Certificate;
 
 pub(super) const AUTHORITY_DIR: &str = "authority";
 /// Private keys in it.
-pub(super) const PRIVATE_KEYS: [&str; 3] = ["ca-key.pem", "tsa-key.pem", "ct-key.pem"];
+const PRIVATE_KEYS: [&str; 3] = ["ca-key.pem", "tsa-key.pem", "ct-key.pem"];
 /// What is in here belongs elsewhere.
 pub(super) const OFFLINE_DIR: &str = "offline";
 const ROOT_KEY: &str = "root-key.pem";
@@ -218,15 +218,46 @@ pub(super) fn generation(number: u64) -> String {
 
 /// The generation that counts, if there is one.
 pub(super) fn newest(data_dir: &Path) -> Option<(u64, PathBuf)> {
-    let mut newest = None;
-    for number in 1.. {
-        let dir = data_dir.join(generation(number));
-        if !dir.exists() {
-            break;
+    let number = generations(data_dir).ok()?.into_iter().max()?;
+    Some((number, data_dir.join(generation(number))))
+}
+
+/// All generations that there are.
+fn generations(data_dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(data_dir)? {
+        let name = entry?.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(AUTHORITY_DIR)) else {
+            continue;
+        };
+        let number = match rest.strip_prefix('-') {
+            Some(number) => number.parse().unwrap_or(0),
+            None => 1,
+        };
+        // Other spellings of a number are not ours.
+        if number > 0 && name.to_str() == Some(&*generation(number)) {
+            numbers.push(number);
         }
-        newest = Some((number, dir));
     }
-    newest
+    Ok(numbers)
+}
+
+/// Nothing needs the private keys of authorities that issue no more, once the trusted root has generation
+/// `number`; a running service has them in memory, for as long as it still uses them.
+pub(super) fn forget_keys_before(data_dir: &Path, number: u64) -> Result<(), StartError> {
+    let numbers = generations(data_dir).map_err(|error| StartError::file(data_dir, error))?;
+    for older in numbers.into_iter().filter(|older| *older < number) {
+        for name in PRIVATE_KEYS {
+            let path = data_dir.join(generation(older)).join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StartError::file(&path, error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Until when the authorities' certificates are valid, if there are any.
@@ -397,4 +428,28 @@ fn timestamp_url(base_url: &str) -> String {
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_generation_counts_and_lower_ones_have_no_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(newest(dir.path()), None);
+        let names = ["authority", "authority-3", "authority-10"];
+        for name in names.into_iter().chain(["authority-011", "authority-x", "authority-1"]) {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            for file in PRIVATE_KEYS.into_iter().chain(["ca.pem"]) {
+                fs::write(dir.path().join(name).join(file), "").unwrap();
+            }
+        }
+        assert_eq!(newest(dir.path()), Some((10, dir.path().join("authority-10"))));
+        forget_keys_before(dir.path(), 10).unwrap();
+        for (name, files) in names.into_iter().zip([1, 1, 4]) {
+            assert_eq!(fs::read_dir(dir.path().join(name)).unwrap().count(), files, "{name}");
+        }
+        forget_keys_before(dir.path(), 10).unwrap();
+    }
 }

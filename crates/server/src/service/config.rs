@@ -24,6 +24,12 @@ pub struct Config {
     #[serde(skip)]
     pub shared: Option<Place>,
 
+    /// Whether this front end of a shared log keeps the TUF repository and gives it out. One of them
+    /// does: versions that two have signed would contradict each other. A log of its own has its
+    /// repository whatever this says.
+    #[serde(default)]
+    pub tuf_publisher: bool,
+
     /// Address and port to listen on; 127.0.0.1:3003 by default. Port 0 lets the system choose.
     /// An address that other machines reach needs [`Config::tls`].
     #[serde(default = "Config::default_listen")]
@@ -123,6 +129,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             shared: None,
+            tuf_publisher: false,
             listen: Self::default_listen(),
             origin: Self::default_origin(),
             tls: None,
@@ -140,6 +147,11 @@ impl Config {
             metrics: None,
             insecure_plain_http: false,
         }
+    }
+
+    /// Whether the TUF repository is kept and given out here.
+    pub(crate) fn keeps_tuf(&self) -> bool {
+        self.shared.is_none() || self.tuf_publisher
     }
 
     fn default_listen() -> SocketAddr {

@@ -61,8 +61,13 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
             (store, Some(open_shared(config, place, &key, false, now)?))
         }
     };
+    let newest = authorities::newest(dir);
     let authorities = authorities::open(dir)?;
     let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref(), now)?;
+    if let Some((number, _)) = newest {
+        // A renewal that was cut short may have left them.
+        authorities::forget_keys_before(dir, number)?;
+    }
     let log_id = key.verifier().log_id();
     Ok(Data { store, reader, log_id, trusted_root_json, log_key_created })
 }
@@ -177,7 +182,10 @@ fn open_store(dir: &Path, key: &LogKey, now: u64) -> Result<Store, StartError> {
         }
         opened => opened,
     };
-    opened.map_err(|error| StartError::store(dir, error))
+    let mut store = opened.map_err(|error| StartError::store(dir, error))?;
+    // Time servers correct by so much.
+    store.tolerate_steps_back(MAX_STEP_BACK_S);
+    Ok(store)
 }
 
 fn open_shared(

@@ -107,6 +107,10 @@ fn reasons(state: &State) -> Vec<&'static str> {
         }
         Err(_) => reasons.push("STORE_GONE"),
     }
+    let standing = vitals.standing.get();
+    if standing.names_authorities && standing.authorities.is_none() {
+        reasons.push("AUTHORITIES_MISSING");
+    }
     let is_expired =
         |of: &str| vitals.certificates().iter().any(|(name, end)| *name == of && *end < now);
     for (of, reason) in [

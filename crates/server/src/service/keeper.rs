@@ -4,11 +4,13 @@
 //! it and goes on with what is there. It signs the TUF metadata anew long before it expires, and says in
 //! its log output what people have to sign.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::StartError;
 use super::authorities::{self, Authorities};
@@ -33,6 +35,8 @@ pub(crate) struct Standing {
     pub(crate) trusted_root_json: String,
     /// The authorities, if this instance has them.
     pub(crate) authorities: Option<Arc<Authorities>>,
+    /// Whether the trusted root says that it has them.
+    pub(crate) names_authorities: bool,
     /// Whom the instance believes when bundles are submitted: itself first.
     pub(crate) upload_trust: UploadTrust,
 }
@@ -52,8 +56,15 @@ pub(super) fn standing(config: &Config) -> Result<LiveStanding, StartError> {
         let text = files.read_text(&path).map_err(|error| StartError::file(&path, error))?;
         let authorities = authorities::open(&dir)?.map(Arc::new);
         let upload_trust = UploadTrust::read(&text, authorities.as_deref(), &roots, &certificates)?;
-        Ok(Standing { trusted_root_json: text, authorities, upload_trust })
+        let names_authorities = names_authorities(&text);
+        Ok(Standing { trusted_root_json: text, authorities, names_authorities, upload_trust })
     })
+}
+
+fn names_authorities(trusted_root: &str) -> bool {
+    let root: Value = serde_json::from_str(trusted_root).unwrap_or_default();
+    let lists = ["certificateAuthorities", "timestampAuthorities"];
+    lists.iter().any(|list| root[list].as_array().is_some_and(|list| !list.is_empty()))
 }
 
 /// The thread. When it is dropped, the thread ends by itself.
@@ -67,6 +78,8 @@ struct Work {
     data_dir: PathBuf,
     standing: Arc<LiveStanding>,
     issuers: IssuersFile,
+    /// Whether the repository is this front end's to keep.
+    keeps_tuf: bool,
     reminded: Option<Instant>,
 }
 
@@ -76,11 +89,12 @@ impl Keeper {
     /// # Errors
     /// [`StartError::Ceremony`] when the repository cannot be renewed now, [`StartError::Threads`].
     pub(super) fn start(
-        data_dir: &Path,
+        config: &Config,
         standing: Arc<LiveStanding>,
         issuers: IssuersFile,
     ) -> Result<Self, StartError> {
-        let mut work = Work { data_dir: data_dir.to_owned(), standing, issuers, reminded: None };
+        let (data_dir, keeps_tuf) = (config.data_dir.clone(), config.keeps_tuf());
+        let mut work = Work { data_dir, standing, issuers, keeps_tuf, reminded: None };
         work.renew().map_err(|error| StartError::Ceremony(Box::new(error)))?;
         let (stop, stopped) = channel();
         let run = move || {
@@ -112,6 +126,9 @@ impl Keeper {
 
 impl Work {
     fn renew(&mut self) -> Result<(), CeremonyError> {
+        if !self.keeps_tuf {
+            return Ok(());
+        }
         let now = time_now()?;
         let issuers = self.issuers.as_ref().map(|issuers| issuers.get());
         let login = issuers.as_ref().and_then(|issuers| issuers.login_url());

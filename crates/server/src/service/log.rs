@@ -77,7 +77,7 @@ pub(super) async fn tile(
     let path = uri.path();
     let path = path.strip_prefix(PREFIX).or(path.strip_prefix('/')).ok_or(ApiError::NotFound)?;
     let tile = Tile::parse(path).map_err(|_| ApiError::NotFound)?;
-    let content = state.read(move |store| tile_content(store, &tile)).await?;
+    let content = read_tile(&state, tile).await?;
     let content = content.ok_or(ApiError::NotFound)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
@@ -95,6 +95,23 @@ pub(super) async fn tile(
             Ok((headers, varies, encoding, zipped).into_response())
         }
     }
+}
+
+/// The content of a tile. Where the log is shared, the bucket is asked while others read from the store;
+/// if it does not answer, or too many wait for it, the database has it.
+async fn read_tile(state: &State, tile: Tile) -> Result<Option<Vec<u8>>, ApiError> {
+    let reader = state.read(move |store| {
+        let is_published = store.has_tile(&tile);
+        Ok(is_published.then(|| store.tile_reader()).flatten())
+    });
+    if let Some(reader) = reader.await? {
+        match state.wait(move || Ok(reader.read(&tile))).await {
+            Ok(Some(content)) => return Ok(Some(content)),
+            Ok(None) | Err(ApiError::Busy) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    state.read(move |store| tile_content(store, &tile)).await
 }
 
 /// Whether the client asked for gzip by name, or for anything (RFC 9110 §12.5.3).

@@ -198,7 +198,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let metrics_addr = watched.as_ref().map(|(_, address)| *address);
     let watched = watched.map(|(listener, address)| adopt(listener, address)).transpose()?;
     data::write_url(&config.data_dir, &config.url_at(local_addr.port()))?;
-    let keeper = Keeper::start(&config.data_dir, Arc::clone(&standing), doors.issuers.clone())?;
+    let keeper = Keeper::start(config, Arc::clone(&standing), doors.issuers.clone())?;
     let store = Arc::new(Mutex::new(data.store));
     let metrics = Arc::new(Metrics::new());
     let (sequencer, sequencer_thread) =
@@ -237,7 +237,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         doors,
         Watch { metrics, vitals, audit: Arc::clone(&audit) },
     );
-    let state = Arc::new(state.with_retention(retention.clone().unwrap_or_default()));
+    let state = state.with_retention(retention.clone().unwrap_or_default());
+    let state = Arc::new(state.with_tuf(config.keeps_tuf()));
     let expiring = retention
         .map(|retention| {
             Expiring::start(retention, Arc::clone(&reader), audit, runtime.handle().clone())

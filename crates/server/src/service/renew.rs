@@ -10,7 +10,7 @@ use sealwright_attest::{Signer, Timestamp as Time, TrustedRoot};
 use sealwright_authority::{certificate_valid_until, certificates_from_pem};
 
 use super::StartError;
-use super::authorities::{self, OFFLINE_DIR, PRIVATE_KEYS, Renewal, YEAR_S};
+use super::authorities::{self, OFFLINE_DIR, Renewal, YEAR_S};
 use super::data::{self, TRUSTED_ROOT_FILE, create_dir, replace, write_new};
 use super::trust::has_keys;
 use super::tuf::{self, CeremonyError};
@@ -103,7 +103,7 @@ pub fn renew(
     // It has another name now.
     let _ = staging.keep();
     let until = publish(data_dir, now)?;
-    forget_keys(&old)?;
+    authorities::forget_keys_before(data_dir, number + 1)?;
     Ok(Renewed { dir, root_key, old_until: now.plus_seconds(authorities::OVERLAP_S), until })
 }
 
@@ -133,21 +133,6 @@ fn origin(data_dir: &Path) -> Result<String, StartError> {
     let root = TrustedRoot::parse(&bytes).ok();
     let name = root.as_ref().and_then(|root| Some(root.logs().first()?.key.name().to_owned()));
     name.ok_or(StartError::TrustedRoot { path })
-}
-
-/// Nothing needs the private keys of authorities that issue no more; a running service has them in
-/// memory, for as long as it still uses them.
-fn forget_keys(old: &Path) -> Result<(), StartError> {
-    for name in PRIVATE_KEYS {
-        let path = old.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StartError::file(&path, error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn remove_unfinished(data_dir: &Path) -> Result<(), StartError> {

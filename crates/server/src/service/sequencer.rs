@@ -16,7 +16,7 @@ use sealwright_store::{Appended, NewEntry, Store, StoreError};
 
 use super::metrics::SequencerMetrics;
 use crate::error::ApiError;
-use crate::state::{now, signing_time};
+use crate::state::now;
 
 /// Most entries of one batch.
 const MAX_BATCH: usize = 256;
@@ -159,15 +159,13 @@ impl Batch {
         let appended = if entries.is_empty() {
             Ok(Vec::new())
         } else {
-            let now = time_for(store);
-            store.append(&entries, now).map_err(Arc::new)
+            store.append_by(&entries, &now).map_err(Arc::new)
         };
         let checkpoint = if refreshing.is_empty() {
             Ok(Vec::new())
         } else {
-            let now = time_for(store);
             store
-                .refresh_checkpoint(now, MAX_CHECKPOINT_AGE_S)
+                .refresh_checkpoint_by(&now, MAX_CHECKPOINT_AGE_S)
                 .map(|checkpoint| checkpoint.note().to_vec())
                 .map_err(Arc::new)
         };
@@ -201,10 +199,6 @@ fn refuse<T>(waiting: Vec<Answer<T>>, error: &Arc<StoreError>) {
     for answer in waiting {
         let _ = answer.send(Err(ApiError::Store(Arc::clone(error))));
     }
-}
-
-fn time_for(store: &Store) -> u64 {
-    signing_time(now(), store.checkpoint().cosigned_at().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -327,6 +327,10 @@ impl StartError {
                  start a new log"
             }
             Self::OtherVersion { .. } => "use the version of the program that wrote it",
+            Self::Corrupt { source: StoreError::ImmutableDiffers { .. }, .. } => {
+                "what is published is of entries that the database lost: bring back the database that has \
+                 them (a replica that is promoted must be a synchronous one), or restore both together"
+            }
             Self::Corrupt { .. } => {
                 "do not delete anything. Restore a complete and recent copy of the directory, with \
                  the service stopped"

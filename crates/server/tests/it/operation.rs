@@ -86,6 +86,19 @@ fn readiness_has_reasons() {
 }
 
 #[test]
+fn authorities_that_are_promised_and_not_there_are_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    sealwright_server::service::init(&config).unwrap();
+    let service = start(&config).unwrap();
+    assert_eq!(get(&service, "/readyz").status, 200);
+    service.stop();
+    std::fs::rename(config.data_dir.join("authority"), config.data_dir.join("away")).unwrap();
+    let ready = get(&start(&config).unwrap(), "/readyz");
+    assert_eq!((ready.status, &ready.json()["reasons"]), (503, &json!(["AUTHORITIES_MISSING"])));
+}
+
+#[test]
 fn answers_belong_to_the_trace_of_their_requests() {
     let dir = tempfile::tempdir().unwrap();
     let service = serve(dir.path());

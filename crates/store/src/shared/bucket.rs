@@ -1,6 +1,7 @@
 //! An S3-compatible bucket: where readers of a shared log find it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::Place;
 use crate::error::StoreError;
-use crate::objects::{Objects, Published, Version};
+use crate::objects::{Objects, Published, TileReader, Version};
 
 const CHECKPOINT: &str = "checkpoint";
 
@@ -26,11 +27,14 @@ const PROBE: &str = "conditions";
 const REQUEST: Duration = Duration::from_secs(10);
 const ATTEMPTS: Duration = Duration::from_secs(20);
 
+/// How long a reader waits for a tile that the database has as well.
+const READ: Duration = Duration::from_secs(2);
+
 /// A bucket, or a prefix in one.
 pub(super) struct Bucket {
     store: AmazonS3,
     prefix: String,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 impl Bucket {
@@ -87,7 +91,7 @@ impl Bucket {
                 what: "the bucket",
                 source: Box::new(error),
             })?;
-        Ok(Self { store, prefix: prefix.to_owned(), runtime })
+        Ok(Self { store, prefix: prefix.to_owned(), runtime: Arc::new(runtime) })
     }
 
     /// Refuses a service that does not heed conditions: it would let an old checkpoint replace a newer
@@ -122,10 +126,7 @@ impl Bucket {
     }
 
     fn path(&self, path: &str) -> Path {
-        match self.prefix.as_str() {
-            "" => Path::from(path),
-            prefix => Path::from(format!("{prefix}/{path}")),
-        }
+        object_path(&self.prefix, path)
     }
 
     fn get(&self, path: &str) -> Result<Option<(Vec<u8>, Version)>, StoreError> {
@@ -136,6 +137,20 @@ impl Bucket {
 impl Objects for Bucket {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.get(path)?.map(|(content, _)| content))
+    }
+
+    fn reader(&self) -> Option<TileReader> {
+        let (store, runtime, prefix) =
+            (self.store.clone(), Arc::clone(&self.runtime), self.prefix.clone());
+        Some(TileReader(Arc::new(move |path| {
+            let path = object_path(&prefix, path);
+            let found = async { tokio::time::timeout(READ, get(&store, &path)).await };
+            let found = runtime.block_on(found).map_err(|late| StoreError::Unreachable {
+                what: "the bucket",
+                source: Box::new(late),
+            })?;
+            Ok(found?.map(|(content, _)| content))
+        })))
     }
 
     fn exists(&self, path: &str) -> Result<bool, StoreError> {
@@ -200,6 +215,13 @@ impl Objects for Bucket {
             }
             Err(error) => Err(unreachable(error)),
         }
+    }
+}
+
+fn object_path(prefix: &str, path: &str) -> Path {
+    match prefix {
+        "" => Path::from(path),
+        prefix => Path::from(format!("{prefix}/{path}")),
     }
 }
 

@@ -48,7 +48,7 @@ impl Store {
         bucket.probe()?;
         let db = Postgres::open(place, true)?;
         db.begin_lease()?;
-        let moved = departure.run(&db, bucket, place, progress);
+        let moved = departure.run(&db, bucket, key, place, progress);
         db.end_lease();
         moved
     }
@@ -92,6 +92,7 @@ impl Departure {
         &mut self,
         db: &Postgres,
         mut bucket: Bucket,
+        key: &LogKey,
         place: &Place,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Moved, StoreError> {
@@ -107,9 +108,10 @@ impl Departure {
             }
             Some(_) => return Err(StoreError::NotEmpty { what: "the database" }),
         };
-        let published = bucket.checkpoint()?;
-        if published.as_ref().is_none_or(|published| published.note != self.head.note()) {
-            let version = published.map(|published| published.version);
+        // A database that was put back to the time of the move looks as if the log never went on. What
+        // the bucket says is replaced only by what follows it.
+        let (published, version) = published_checkpoint(&bucket, db, key, &self.head)?;
+        if published.as_ref() != Some(&self.head) {
             bucket.replace_checkpoint(self.head.note(), version.as_ref())?;
         }
         db.set_published(self.head.note())?;

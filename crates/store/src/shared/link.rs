@@ -118,11 +118,12 @@ impl Link {
     }
 
     /// Waits for the lock. A front end that holds it and has stopped, but whose kernel still answers,
-    /// loses it after a minute without a word.
+    /// loses it after a minute without a word, within a transaction or outside.
     pub(super) fn begin_lease(&mut self) -> Result<(), StoreError> {
         self.is_leased = false;
         let sql = format!(
             "SET lock_timeout = '30s'; SET idle_session_timeout = '60s';
+             SET idle_in_transaction_session_timeout = '60s';
              SELECT pg_advisory_lock({LOCK}); SET lock_timeout = 0"
         );
         self.with(|live| live.client.batch_execute(&sql))?;
@@ -133,7 +134,10 @@ impl Link {
     pub(super) fn end_lease(&mut self) {
         self.is_leased = false;
         let Some(live) = &mut self.live else { return };
-        let sql = format!("SELECT pg_advisory_unlock({LOCK}); SET idle_session_timeout = 0");
+        let sql = format!(
+            "SELECT pg_advisory_unlock({LOCK}); SET idle_session_timeout = 0;
+             SET idle_in_transaction_session_timeout = 0"
+        );
         if live.client.batch_execute(&sql).is_err() {
             // The lock goes with the connection.
             self.live = None;
@@ -212,6 +216,7 @@ fn is_broken(live: &Live, error: &postgres::Error) -> bool {
                 SqlState::CRASH_SHUTDOWN,
                 SqlState::CANNOT_CONNECT_NOW,
                 SqlState::IDLE_SESSION_TIMEOUT,
+                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                 SqlState::READ_ONLY_SQL_TRANSACTION,
             ]
             .contains(code)

@@ -144,17 +144,19 @@ impl Database for Postgres {
         self.execute(sql, &[&row.origin, &row.verifier_key, &row.checkpoint]).map(|_| ())
     }
 
-    fn set_checkpoint(&self, note: &[u8]) -> Result<(), StoreError> {
-        match self.execute("UPDATE log SET checkpoint = $1", &[&note])? {
+    fn set_checkpoint(&self, note: &[u8], last: &[u8]) -> Result<(), StoreError> {
+        let sql = "UPDATE log SET checkpoint = $1 WHERE checkpoint = $2";
+        match self.execute(sql, &[&note, &last])? {
             1 => Ok(()),
-            _ => Err(Corruption::MissingRow.into()),
+            _ => Err(StoreError::LeaseLost),
         }
     }
 
     fn set_published(&self, note: &[u8]) -> Result<(), StoreError> {
-        match self.execute("UPDATE log SET published = $1", &[&note])? {
+        let sql = "UPDATE log SET published = $1 WHERE checkpoint = $1";
+        match self.execute(sql, &[&note])? {
             1 => Ok(()),
-            _ => Err(Corruption::MissingRow.into()),
+            _ => Err(StoreError::LeaseLost),
         }
     }
 

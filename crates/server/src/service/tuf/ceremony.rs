@@ -10,7 +10,7 @@ use sealwright_tuf::{Document, Key, KeyId, RoleKeys, RoleName, Root, Trust};
 
 use super::repository::{
     ONLINE_DIR, REPOSITORY_DIR, ROOT_LIFETIME_S, Repository, TUF_DIR, Wanted, Write, apply, build,
-    is_published, lock, online_key, online_key_id, repository_dir, wanted,
+    check_names, is_published, lock, online_key, online_key_id, repository_dir, wanted,
 };
 use super::{CeremonyError, RootKeys, TufMade};
 use crate::service::StartError;
@@ -139,6 +139,7 @@ pub fn rotate(data_dir: &Path, change: &RootChange) -> Result<Vec<u8>, CeremonyE
     let _lock = lock(data_dir)?;
     let repository = Repository::open(data_dir)?;
     let old = repository.trust.root();
+    check_names(old)?;
     let role = old.role(RoleName::Root).ok_or(CeremonyError::Signing)?;
     let mut removed = BTreeSet::new();
     for name in &change.remove {
@@ -188,6 +189,7 @@ fn publish_first(data_dir: &Path, root: &[u8], now: Time) -> Result<Trust, Cerem
         return Err(sealwright_tuf::Refused::RootVersion { expected: 1, found }.into());
     }
     trust.check_expiry(now)?;
+    check_names(trust.root())?;
     let signer = online_key(data_dir, trust.root())?;
     let dir = data_dir.join(TUF_DIR);
     let staging = tempfile::Builder::new()
@@ -203,6 +205,7 @@ fn publish_next(data_dir: &Path, root: &[u8], now: Time) -> Result<Trust, Ceremo
     let repository = Repository::open(data_dir)?;
     let trust = repository.trust.advance(root)?;
     trust.check_expiry(now)?;
+    check_names(trust.root())?;
     let signer = online_key(data_dir, trust.root())?;
     let writes = plan_next(&repository, &trust, &signer, now)?;
     apply(&repository_dir(data_dir), &writes)?;
@@ -222,6 +225,7 @@ pub(super) fn plan_next(
     let root = Write::New { path, content: next.bytes().to_vec() };
     let timestamp = writes.iter().position(|write| matches!(write, Write::Timestamp { .. }));
     writes.insert(timestamp.unwrap_or(writes.len()), root);
+    repository.check_outcome(next, &writes, now)?;
     Ok(writes)
 }
 

@@ -66,6 +66,20 @@ pub enum CeremonyError {
     /// A root is not one that can follow.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A key goes by another one's name.
+    #[error("{key} goes by the name {name}, which is not its own")]
+    KeyMisnamed {
+        /// The name.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// Clients that follow the root would not find their way.
+    #[error("clients that follow this root would refuse what is published with it: {problem}")]
+    Outcome {
+        /// What they would say.
+        problem: String,
+    },
     /// A root gives the online roles to a key that is not here.
     #[error("the root wants targets, snapshot and timestamp signed by a key that is not in {}", path.display())]
     OnlineKey {
@@ -129,6 +143,11 @@ impl CeremonyError {
                 "prepare another one with `sealwright serve tuf rotate`, and have it signed in time"
             }
             Self::Refused(_) => "a root as `sealwright serve tuf rotate` writes it",
+            Self::KeyMisnamed { .. } => {
+                "do not sign it and do not publish it: a key's name is its digest, and this one passes for \
+                 another. Prepare the root anew with `sealwright serve tuf rotate`"
+            }
+            Self::Outcome { .. } => "prepare the root anew with `sealwright serve tuf rotate`",
             Self::OnlineKey { .. } => {
                 "prepare roots on this instance (`serve tuf rotate`), or put its key back from a backup"
             }

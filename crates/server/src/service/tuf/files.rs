@@ -20,6 +20,9 @@ pub(crate) async fn file(
     Shared(state): Shared<Arc<State>>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
+    if !state.serves_tuf {
+        return Err(ApiError::NotFound);
+    }
     let path = uri.path().strip_prefix("/tuf/").unwrap_or_default();
     let place = place(path).ok_or(ApiError::NotFound)?;
     let dir = repository_dir(&state.vitals.data_dir);

@@ -10,10 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sealwright_attest::{KeyFile, Timestamp as Time};
+use sealwright_attest::{KeyFile, Signer as _, Timestamp as Time};
 use sealwright_tuf::{
-    Document, MetaFile, Metadata, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp, Trust,
-    Update, update,
+    Document, Key, MetaFile, Metadata, RoleName, Root, Snapshot, TargetFile, Targets, Timestamp,
+    Trust, Update, update,
 };
 use zeroize::Zeroizing;
 
@@ -133,7 +133,21 @@ pub(super) fn online_key(data_dir: &Path, root: &Root) -> Result<KeyFile, Ceremo
     let missing = || CeremonyError::OnlineKey { path: dir.clone() };
     let id = online_key_id(root).ok_or_else(missing)?;
     let pem = fs::read_to_string(dir.join(format!("{id}.pem"))).map_err(|_| missing())?;
-    KeyFile::from_pem(&Zeroizing::new(pem), None).map_err(|_| missing())
+    let key = KeyFile::from_pem(&Zeroizing::new(pem), None).map_err(|_| missing())?;
+    // The file has the name of the key that it should be.
+    let is_meant = Key::of(key.public_key())
+        .is_ok_and(|own| own.id() == id && root.keys.get(id).is_some_and(|it| it.is_same(&own)));
+    if is_meant { Ok(key) } else { Err(missing()) }
+}
+
+/// Refuses a root in which a key passes for another.
+pub(super) fn check_names(root: &Root) -> Result<(), CeremonyError> {
+    match root.misnamed_key() {
+        None => Ok(()),
+        Some((name, key)) => {
+            Err(CeremonyError::KeyMisnamed { name: name.clone(), key: key.to_string() })
+        }
+    }
 }
 
 /// The name of that key.
@@ -165,6 +179,7 @@ pub(super) fn build(
     let mut writes = repository.plan(trust, signer, wanted, now)?;
     let path = RoleName::Root.file_name(trust.root().version);
     writes.insert(0, Write::New { path, content: trust.bytes().to_vec() });
+    repository.check_outcome(trust, &writes, now)?;
     apply(dir, &writes)
 }
 
@@ -244,6 +259,36 @@ impl Repository {
             fs::read(self.dir.join(name)).map(Some)
         };
         update(trust, (None, None), epoch, &mut fetch).ok()
+    }
+
+    /// Sees that clients of `trust` find their way when `writes` are carried out, new ones and those who
+    /// have seen what is there now.
+    pub(super) fn check_outcome(
+        &self,
+        trust: &Trust,
+        writes: &[Write],
+        now: Time,
+    ) -> Result<(), CeremonyError> {
+        let timestamp = RoleName::Timestamp.file_name(0);
+        let planned = |name: &str| {
+            writes.iter().find_map(|write| match write {
+                Write::New { path, content } => (path == name).then(|| content.clone()),
+                Write::Timestamp { content } => (timestamp == name).then(|| content.clone()),
+            })
+        };
+        let mut fetch = |name: &str, _| -> io::Result<Option<Vec<u8>>> {
+            match planned(name) {
+                Some(content) => Ok(Some(content)),
+                None => fs::read(self.dir.join(name)).map(Some),
+            }
+        };
+        let seen = self.published(&self.trust);
+        let seen = seen.as_ref().map(|it| (it.timestamp.bytes(), it.snapshot.bytes()));
+        for kept in [(None, None), seen.unzip()] {
+            update(trust, kept, now, &mut fetch)
+                .map_err(|error| CeremonyError::Outcome { problem: error.to_string() })?;
+        }
+        Ok(())
     }
 
     /// What has to be written so that clients of `trust` find what is wanted, and nothing that expires

@@ -4,8 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use sealwright_attest::{KeyFile, Timestamp as Time};
-use sealwright_tuf::{Refused, RoleName, Trust, Update, UpdateError, follow_roots, update};
+use sealwright_attest::{KeyFile, Signer as _, Timestamp as Time};
+use sealwright_tuf::{
+    Document, Key, Refused, RoleName, Trust, Update, UpdateError, follow_roots, update,
+};
 
 use super::ceremony::plan_next;
 use super::repository::{
@@ -201,6 +203,54 @@ fn what_is_lost_is_not_made_up() {
     assert_eq!(fs::read(repository.join("1.snapshot.json")).unwrap(), b"");
     assert!(repository.join("2.snapshot.json").exists());
     Client::new(data.path()).update(data.path(), later(0)).unwrap();
+}
+
+/// A root as `rotate` writes it, with a foreign key in the place and under the name of another; signed by
+/// the first two of the old ones.
+fn doctored(data: &Path, name: &str) -> Vec<u8> {
+    let bytes = rotate(data, &RootChange::default()).unwrap();
+    let mut root: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let foreign = KeyFile::generate(sealwright_attest::Curve::P256).unwrap();
+    let key = &mut root["signed"]["keys"][name]["keyval"]["public"];
+    assert!(key.is_string());
+    *key = foreign.public_key().pem().into();
+    let mut document =
+        Document::<sealwright_tuf::Root>::parse(root.to_string().as_bytes()).unwrap();
+    for number in [1, 2] {
+        document.sign(&offline_key(data, number)).unwrap();
+    }
+    document.to_json()
+}
+
+#[test]
+fn a_foreign_key_under_an_old_name_is_not_published() {
+    let data = instance();
+    let data = data.path();
+    let before = Client::new(data).update(data, later(0)).unwrap();
+    let third = Key::of(offline_key(data, 3).public_key()).unwrap().id();
+    let online = Repository::open(data).unwrap();
+    let online = super::repository::online_key_id(online.trust.root()).unwrap().to_owned();
+    for name in [third, online.clone()] {
+        let root = doctored(data, &name);
+        let error = publish(data, &root).unwrap_err();
+        assert!(
+            matches!(&error, CeremonyError::KeyMisnamed { name: found, .. } if *found == name),
+            "{error}"
+        );
+        assert!(!repository_dir(data).join("2.root.json").exists());
+        // Nor does anything else take it for the key of that name.
+        let document = Document::<sealwright_tuf::Root>::parse(&root).unwrap();
+        assert_eq!(online_key(data, document.unverified()).is_ok(), name != online);
+    }
+    let after = Client::new(data).update(data, later(0)).unwrap();
+    assert_eq!(after.timestamp.bytes(), before.timestamp.bytes());
+    // A file that has the key's name is not the key.
+    let next = next_root(data, &RootChange::default());
+    let foreign = KeyFile::generate(sealwright_attest::Curve::P256).unwrap();
+    let path = data.join(format!("tuf/online/{online}.pem"));
+    fs::write(path, foreign.unencrypted_pem().unwrap().as_bytes()).unwrap();
+    let error = publish(data, &next).unwrap_err();
+    assert!(matches!(error, CeremonyError::OnlineKey { .. }), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use sealwright_store::postgres::{Client, NoTls};
 use sealwright_store::{Payload, Problem, Step, Store, StoreError};
 use sealwright_tlog::Tile;
 use sealwright_tlog::tile::tiles_for_growth;
@@ -231,6 +232,60 @@ fn one_who_was_taken_over_from_cannot_publish() {
         check(&stage, &mut other);
         late.follow().unwrap();
     }
+}
+
+#[test]
+fn the_clock_is_read_when_nobody_else_may_append() {
+    let stage = Stage::new();
+    let mut store = stage.open();
+    let admin = Mutex::new(stage.admin("template1"));
+    let clock = || {
+        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+        let row = admin.lock().unwrap().query_one(sql, &[]).unwrap();
+        assert_eq!(row.get::<_, i64>(0), 1);
+        START + 100
+    };
+    store.append_by(&[entry(0)], &clock).unwrap();
+    assert_eq!(signed_at(&store), START + 100);
+    store.refresh_checkpoint_by(&clock, 0).unwrap();
+}
+
+#[test]
+fn a_checkpoint_replaces_the_one_that_was_read_and_no_other() {
+    let stage = Stage::new();
+    let mut store = stage.open();
+    grow(&mut store, 3).unwrap();
+    let now = signed_at(&store) + 1;
+    let admin = || stage.admin("postgres");
+    let replace = |note: &[u8]| {
+        admin().execute("UPDATE sealwright.log SET checkpoint = $1", &[&note]).unwrap();
+    };
+    let old = store.checkpoint().note().to_vec();
+    // Somebody has got past the lock, between what is read and what is signed.
+    let clock = || {
+        replace(b"another");
+        now
+    };
+    let refused = store.append_by(&[entry(3)], &clock);
+    assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
+    let read = || admin().query_one("SELECT checkpoint, published FROM sealwright.log", &[]);
+    assert_eq!(read().unwrap().get::<_, &[u8]>(0), b"another");
+    replace(&old);
+    check(&stage, &mut store);
+
+    // Or between what is committed and what is said to be published.
+    let url = stage.url("postgres");
+    store.interrupt_with(move |at| {
+        if at == Step::CheckpointReplaced {
+            let mut admin = Client::connect(&url, NoTls).unwrap();
+            let sql = "UPDATE sealwright.log SET checkpoint = 'another'";
+            admin.execute(sql, &[]).unwrap();
+        }
+        Ok(())
+    });
+    let refused = store.append(&[entry(3)], now);
+    assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
+    assert_eq!(read().unwrap().get::<_, &[u8]>(1), old);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use sealwright_store::{Store, StoreError};
+use sealwright_tlog::Tile;
 
 use super::front_end::{named, open};
 use super::proxy::{Fault, Proxy};
@@ -126,6 +127,32 @@ fn a_bucket_that_is_away_leaves_publishing_owed_and_reading_as_it_was() {
     grow_named(&mut store, "at last");
     assert_eq!(&stage.published(), store.checkpoint());
     assert!(store.check().unwrap().is_sound());
+}
+
+/// Whoever reads something else meanwhile has the store: a tile is asked for without it.
+#[test]
+fn a_bucket_that_is_slow_is_not_waited_for_by_readers() {
+    let stage = Stage::new();
+    let proxy = Proxy::start();
+    let mut store = open(&stage.place_in("postgres", proxy.address), START).unwrap();
+    grow(&mut store, 300).unwrap();
+    let reader = store.tile_reader().unwrap();
+    let published = Tile::parse("tile/entries/000").unwrap();
+    let partial = Tile::parse("tile/entries/001.p/44").unwrap();
+    let longer = Tile::parse("tile/entries/001.p/45").unwrap();
+    assert_eq!((store.has_tile(&published), store.has_tile(&longer)), (true, false));
+    let content = stage.object(&published.path());
+    assert_eq!(reader.read(&published), content);
+    assert_eq!(reader.read(&partial), store.tile(&partial).unwrap());
+    for fault in [Fault::Silence, Fault::Refused, Fault::Broken] {
+        let shown = format!("{fault:?}");
+        proxy.decide(move |_, _| fault.clone());
+        let begun = std::time::Instant::now();
+        assert_eq!(reader.read(&published), None, "{shown}");
+        assert!(begun.elapsed().as_secs() < 8, "{shown}: {:?}", begun.elapsed());
+        // Without the bucket.
+        assert_eq!(store.tile(&published).unwrap(), content);
+    }
 }
 
 fn grow_named(store: &mut Store, name: &str) {

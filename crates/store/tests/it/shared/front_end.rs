@@ -23,6 +23,11 @@ impl Stage {
         assert_eq!(self.http("DELETE", path).0, 204);
     }
 
+    /// Puts an object in the place of another one.
+    pub(crate) fn put_object(&self, path: &str, content: &[u8]) {
+        assert_eq!(self.send("PUT", path, content).0, 200);
+    }
+
     /// Somebody else's connection to the server.
     pub(crate) fn admin(&self, database: &str) -> Client {
         Client::connect(&self.url(database), NoTls).unwrap()

@@ -92,6 +92,28 @@ fn a_move_that_was_cut_off_goes_on() {
 }
 
 #[test]
+fn a_database_that_was_put_back_to_the_time_of_the_move_is_refused() {
+    let stage = Stage::new();
+    let (dir, _) = log(10);
+    go(&dir, &stage).unwrap();
+    let mut admin = stage.admin("template1");
+    admin.batch_execute("CREATE DATABASE backup TEMPLATE postgres").unwrap();
+    grow(&mut open(&stage.place(), START + 100).unwrap(), 3).unwrap();
+    let published = stage.published();
+    stage.disconnect("postgres");
+    admin.batch_execute("DROP DATABASE postgres").unwrap();
+    admin.batch_execute("ALTER DATABASE backup RENAME TO postgres").unwrap();
+    let refused = go(&dir, &stage);
+    assert!(matches!(refused, Err(StoreError::RolledBack { .. })), "{refused:?}");
+    assert_eq!(stage.published(), published);
+
+    // Neither is a checkpoint replaced that this log never signed.
+    stage.put_object("checkpoint", b"something else");
+    go(&dir, &stage).unwrap_err();
+    assert_eq!(stage.object("checkpoint").unwrap(), b"something else");
+}
+
+#[test]
 fn a_place_that_holds_a_log_is_refused() {
     let stage = Stage::new();
     let (dir, _) = log(10);

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Refused,
     /// It is passed on, and the answer is lost.
     AnswerLost,
+    /// It is never answered.
+    Silence,
     /// Conditions are taken out of it.
     Unconditional,
     /// This is the answer.
@@ -95,6 +97,10 @@ impl Proxy {
         }
         let answer = match fault {
             Fault::Refused => return client.shutdown(Shutdown::Both),
+            Fault::Silence => {
+                // Until the client gives up.
+                return std::io::copy(&mut reader, &mut std::io::sink()).map(|_| ());
+            }
             Fault::Broken => b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n".to_vec(),
             Fault::Answer(ref answer) => answer.clone(),
             Fault::None | Fault::AnswerLost | Fault::Unconditional => pass_on(&lines, &body)?,

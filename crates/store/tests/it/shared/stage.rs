@@ -74,7 +74,12 @@ impl Stage {
 
     /// Status and body of the answer to a request for an object.
     pub(crate) fn http(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
-        http(method, &format!("/{}/log/{path}", self.bucket))
+        self.send(method, path, b"")
+    }
+
+    /// The same with a body.
+    pub(crate) fn send(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        http(method, &format!("/{}/log/{path}", self.bucket), body)
     }
 
     /// SIGKILL, for the server and all of its processes.
@@ -196,17 +201,19 @@ fn bucket() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     service();
     let name = format!("bucket-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    assert_eq!(http("PUT", &format!("/{name}")).0, 200);
+    assert_eq!(http("PUT", &format!("/{name}"), b"").0, 200);
     name
 }
 
 /// Status and body of an answer of the stand-in for S3.
-fn http(method: &str, path: &str) -> (u16, Vec<u8>) {
+fn http(method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(service()).unwrap();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: s3\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: s3\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;

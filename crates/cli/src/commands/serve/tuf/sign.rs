@@ -1,6 +1,6 @@
 //! `serve tuf sign`: a key holder signs a root, and sees what.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -38,6 +38,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let previous = previous.transpose()?;
     let root = document.unverified().clone();
     let old = previous.as_ref().map(Trust::root);
+    check_names(&args.file, &root)?;
+    args.previous.iter().zip(old).try_for_each(|(path, old)| check_names(path, old))?;
     // Before the key is used, and before a passphrase is typed.
     ui.note(&format!("{STRONG}this root will be signed:{STRONG:#}"));
     ui.note(output::fields(&describe(&root, old)).trim_end());
@@ -74,6 +76,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A key under another one's name would pass for that one, here and at the next ceremony.
+fn check_names(path: &Path, root: &Root) -> Result<(), CliError> {
+    let Some((name, key)) = root.misnamed_key() else { return Ok(()) };
+    let name = output::plain(name.get(..16).unwrap_or(name));
+    Err(CliError::input(format!("{}: {key} goes by the name {name}", path.display()))
+        .hint("do not sign it: a key's name is its digest, and this one passes for another"))
+}
+
 /// A key that neither root knows signs nothing that counts.
 fn check_key(key: &Key, root: &Root, old: Option<&Root>) -> Result<(), CliError> {
     let is_of = |root: &Root| {
@@ -90,32 +100,29 @@ fn check_key(key: &Key, root: &Root, old: Option<&Root>) -> Result<(), CliError>
 
 /// What a root says, for people.
 fn describe(root: &Root, old: Option<&Root>) -> Vec<(&'static str, String)> {
-    let role = |root: &Root, name| root.role(name).cloned();
-    let Some(holders) = role(root, RoleName::Root) else { return Vec::new() };
+    let keys = |root: &Root, name| -> Vec<Key> {
+        let ids = root.role(name).into_iter().flat_map(|role| &role.key_ids);
+        ids.filter_map(|id| root.keys.get(id).cloned()).collect()
+    };
+    let Some(holders) = root.role(RoleName::Root) else { return Vec::new() };
     let mut rows = vec![
         ("version", root.version.to_string()),
         ("expires", root.expires.to_string()),
         ("threshold", format!("{} of {} keys", holders.threshold, holders.key_ids.len())),
     ];
-    let is_new = |id: &String, name| {
-        old.is_some_and(|old| !role(old, name).is_some_and(|it| it.key_ids.contains(id)))
+    // Keys are compared, not what they are called.
+    let is_among = |key: &Key, keys: &[Key]| keys.iter().any(|other| other.is_same(key));
+    let shown = |key: &Key, name| {
+        let is_new = old.is_some_and(|old| !is_among(key, &keys(old, name)));
+        output::plain(&format!("{key}{}", if is_new { ", new" } else { "" }))
     };
-    let shown = |id: &String, name| {
-        let key = root.keys.get(id).map_or_else(|| id.clone(), Key::to_string);
-        output::plain(&format!("{key}{}", if is_new(id, name) { ", new" } else { "" }))
-    };
-    for id in &holders.key_ids {
-        rows.push(("root key", shown(id, RoleName::Root)));
-    }
-    let gone =
-        old.and_then(|old| role(old, RoleName::Root)).map(|it| it.key_ids).unwrap_or_default();
-    for id in gone.difference(&holders.key_ids) {
-        rows.push(("no more", output::plain(id.get(..16).unwrap_or(id))));
-    }
+    let holding = keys(root, RoleName::Root);
+    rows.extend(holding.iter().map(|key| ("root key", shown(key, RoleName::Root))));
+    let before = old.map(|old| keys(old, RoleName::Root)).unwrap_or_default();
+    let gone = before.iter().filter(|key| !is_among(key, &holding));
+    rows.extend(gone.map(|key| ("no more", output::plain(&key.to_string()))));
     for name in [RoleName::Targets, RoleName::Snapshot, RoleName::Timestamp] {
-        for id in role(root, name).into_iter().flat_map(|it| it.key_ids) {
-            rows.push((name.as_str(), shown(&id, name)));
-        }
+        rows.extend(keys(root, name).iter().map(|key| (name.as_str(), shown(key, name))));
     }
     rows
 }
