@@ -60,11 +60,7 @@ pub(super) async fn bundles(
     query: Result<Query<FindQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| query_error(&rejection))?;
-    let readable = state.readable(Credentials::of(&request.into_parts().0)).await?;
-    let shared = Arc::clone(&state);
-    let answer = state.compute(move || bundle_page(&shared, &query, &readable)).await?;
-    Ok((JSON, answer.to_string()).into_response())
+    page(state, query, request, bundle_page).await
 }
 
 /// `GET /api/v1/statements`: what is known of the statements, without the bundles.
@@ -73,10 +69,20 @@ pub(super) async fn statements(
     query: Result<Query<FindQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    page(state, query, request, statement_page).await
+}
+
+/// A page of what whoever asks may read.
+async fn page(
+    state: Arc<State>,
+    query: Result<Query<FindQuery>, QueryRejection>,
+    request: Request,
+    make: fn(&State, &FindQuery, &Projects) -> Result<Value, ApiError>,
+) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| query_error(&rejection))?;
     let readable = state.readable(Credentials::of(&request.into_parts().0)).await?;
     let shared = Arc::clone(&state);
-    let answer = state.compute(move || statement_page(&shared, &query, &readable)).await?;
+    let answer = state.compute(move || make(&shared, &query, &readable)).await?;
     Ok((JSON, answer.to_string()).into_response())
 }
 

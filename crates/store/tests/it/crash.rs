@@ -6,16 +6,7 @@ use std::sync::{Arc, Mutex};
 use sealwright_store::{Step, Store, StoreError};
 
 use crate::check_log::{check_log, check_published};
-use crate::fixture::{START, about, batch, entry, grow, open, own_subject, signed_at};
-
-const STEPS: [Step; 6] = [
-    Step::Signed,
-    Step::Committed,
-    Step::TilePublished,
-    Step::TilesPublished,
-    Step::CheckpointReplaced,
-    Step::CheckpointPublished,
-];
+use crate::fixture::{START, STEPS, about, batch, entry, grow, open, own_subject, signed_at};
 
 /// Fails at the `n`-th time (from 0) the store comes to `step`, once.
 fn fail_at(store: &mut Store, step: Step, n: u32) -> Arc<Mutex<Vec<Step>>> {

@@ -1,14 +1,39 @@
 //! A small log with predictable entries.
 
+use std::fs;
 use std::path::Path;
 
-use sealwright_store::{Filter, NewEntry, StatementRecord, Store, StoreError};
+use sealwright_store::{Filter, NewEntry, StatementRecord, Step, Store, StoreError};
 use sealwright_tlog::LogKey;
 
 pub(crate) const ORIGIN: &str = "localhost";
 
 /// When the log starts, in seconds since 1970.
 pub(crate) const START: u64 = 1_760_000_000;
+
+/// Every moment at which an append can be cut short.
+pub(crate) const STEPS: [Step; 6] = [
+    Step::Signed,
+    Step::Committed,
+    Step::TilePublished,
+    Step::TilesPublished,
+    Step::CheckpointReplaced,
+    Step::CheckpointPublished,
+];
+
+/// Copies a store's directory: as a backup would, or as its disk would be after the power went.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let path = item.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
 
 pub(crate) fn key() -> LogKey {
     LogKey::from_seed(ORIGIN, &[42; 32]).unwrap()

@@ -8,7 +8,7 @@ use sealwright_store::{Corruption, Problem, Store, StoreError};
 use sealwright_tlog::LogKey;
 
 use crate::check_log::check_log;
-use crate::fixture::{ORIGIN, START, grow, key, open, signed_at};
+use crate::fixture::{ORIGIN, START, copy, grow, key, open, signed_at};
 
 #[test]
 fn a_new_log_is_empty_and_signed() {
@@ -181,20 +181,6 @@ fn a_foreign_checkpoint_file_is_refused() {
     for note in ["", "localhost\n", "other\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n"] {
         let result = reopened(|_, dir| fs::write(dir.join("checkpoint"), note).unwrap());
         assert!(matches!(result, Err(StoreError::Checkpoint(_))), "{result:?}");
-    }
-}
-
-/// Copies a store's directory, as a backup would.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let path = item.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
     }
 }
 

@@ -1,26 +1,11 @@
 //! Writes that a power failure tore: what was acknowledged is there, or the log does not start.
 
 use std::fs::{self, File};
-use std::path::Path;
 
 use sealwright_store::StoreError;
 
 use crate::check_log::check_log;
-use crate::fixture::{START, grow, open};
-
-/// Copies a store that is open, as its disk would be after the power went.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let path = item.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
+use crate::fixture::{START, copy, grow, open};
 
 #[test]
 fn a_torn_write_ahead_log_never_loses_what_was_acknowledged_in_silence() {

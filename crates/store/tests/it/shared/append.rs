@@ -14,7 +14,7 @@ use sealwright_tlog::tile::tiles_for_growth;
 use super::front_end::{named, open};
 use super::stage::{Stage, eventually};
 use crate::check_log::check_answers;
-use crate::fixture::{START, entry, grow, key, own_subject, signed_at};
+use crate::fixture::{START, STEPS, entry, grow, key, own_subject, signed_at};
 
 /// Everything in the bucket is what the store says, and nothing contradicts anything.
 fn check(stage: &Stage, store: &mut Store) {
@@ -133,15 +133,6 @@ const STEP: &str = "SEALWRIGHT_TEST_DIE_AT";
 const DATABASE: &str = "SEALWRIGHT_TEST_DATABASE";
 const BUCKET: &str = "SEALWRIGHT_TEST_BUCKET";
 const ENDPOINT: &str = "SEALWRIGHT_TEST_ENDPOINT";
-
-const STEPS: [Step; 6] = [
-    Step::Signed,
-    Step::Committed,
-    Step::TilePublished,
-    Step::TilesPublished,
-    Step::CheckpointReplaced,
-    Step::CheckpointPublished,
-];
 
 /// Not a test by itself: the test below starts it in a process of its own, which dies.
 #[test]
