@@ -78,14 +78,7 @@ impl Metric {
     /// Value between the groups of a column, none of whose rates may be taken over fewer than
     /// `min_group_size` rows; for a metric that does not compare groups, undefined.
     pub fn between(self, groups: &BTreeMap<&str, Confusion>, min_group_size: u64) -> Value {
-        let rates: &[fn(&Confusion) -> Rate] = match self {
-            Self::DemographicParityDifference | Self::DemographicParityRatio => {
-                &[Confusion::selected]
-            }
-            Self::EqualOpportunityDifference => &[Confusion::true_positive],
-            Self::EqualizedOddsDifference => &[Confusion::true_positive, Confusion::false_positive],
-            _ => &[],
-        };
+        let rates = self.rates();
         let spread: fn(f64, f64) -> Option<f64> = match self {
             // 0/0, nobody selected in any group, is no ratio.
             Self::DemographicParityRatio => |low, high| (high > 0.0).then(|| low / high),
@@ -107,6 +100,18 @@ impl Metric {
             defect(groups, rates, min_group_size)
         };
         Value { number, sample_size, defect }
+    }
+
+    /// What is compared between groups; nothing for a metric that does not.
+    pub(crate) fn rates(self) -> &'static [fn(&Confusion) -> Rate] {
+        match self {
+            Self::DemographicParityDifference | Self::DemographicParityRatio => {
+                &[Confusion::selected]
+            }
+            Self::EqualOpportunityDifference => &[Confusion::true_positive],
+            Self::EqualizedOddsDifference => &[Confusion::true_positive, Confusion::false_positive],
+            _ => &[],
+        }
     }
 }
 
