@@ -63,6 +63,8 @@ impl Metric {
         let (positive, negative) = (all.true_positive(), all.false_positive());
         let (low, high, method) = match self {
             Self::Accuracy => with(wilson(all.correct(), Z)?, IntervalMethod::Wilson),
+            Self::Sensitivity => with(wilson(positive, Z)?, IntervalMethod::Wilson),
+            Self::Specificity => with(wilson(all.true_negative(), Z)?, IntervalMethod::Wilson),
             Self::BalancedAccuracy => {
                 // (TPR + 1 - FPR) / 2: a difference, moved and halved.
                 let (low, high) = newcombe(positive, negative, Z)?;
