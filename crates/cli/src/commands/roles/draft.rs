@@ -229,7 +229,9 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
 /// An authority's certificate file, checked.
 pub(super) fn read_authority(path: &Path) -> Result<String, CliError> {
     let pem = files::read_text(path, "certificate")?;
-    CertificateAuthority::from_pem(&pem)
-        .map_err(|error| CliError::from(error).about(path.display()))?;
+    CertificateAuthority::from_pem(&pem).map_err(|error| {
+        CliError::input(format!("{}: {error}", path.display()))
+            .hint("--ca is one self-signed certificate in PEM")
+    })?;
     Ok(pem)
 }
