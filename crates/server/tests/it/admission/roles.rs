@@ -202,6 +202,34 @@ fn a_lost_key_counts_for_what_was_logged_before() {
     assert!(answer.message.contains("ignored: KEY_LOST: "), "{answer:#?}");
 }
 
+/// What somebody without a key said, and was erased, may have been a no.
+#[test]
+fn an_erased_statement_by_an_identity_takes_its_type_along() {
+    let owned = Owned::new();
+    let identity = json!({"subject": "o@loans.example", "issuer": "https://id.example"});
+    let bound = owned.revision(2, |predicate| {
+        predicate["principals"][3]["identities"] = json!([identity]);
+    });
+    owned.publish(owned.both(&bound));
+    assert!(owned.ask().allowed);
+    let erased = |names: &[&str], issuer: Option<&str>| {
+        let signer = ListedSigner {
+            key_id: None,
+            identities: names.iter().map(ToString::to_string).collect(),
+            issuer: issuer.map(ToOwned::to_owned),
+        };
+        let predicate_type = sealwright_attest::predicate::APPROVAL.to_owned();
+        owned.scene.service.state().erased =
+            vec![ErasedStatement { index: 9, predicate_type, signer: Some(signer) }];
+        owned.ask().codes
+    };
+    assert_eq!(erased(&["o@loans.example"], Some("https://id.example")), "APPROVAL_MISSING");
+    assert_eq!(erased(&["o@loans.example"], None), "APPROVAL_MISSING");
+    assert_eq!(erased(&[], None), "APPROVAL_MISSING");
+    assert_eq!(erased(&["o@loans.example"], Some("https://other.example")), "");
+    assert_eq!(erased(&["x@loans.example"], Some("https://id.example")), "");
+}
+
 #[test]
 fn a_service_that_does_not_say_who_is_who_stops_everything() {
     let owned = Owned::new();
