@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::admit::Admission;
 use super::record::DecisionLog;
-use crate::evidence::{EvidenceSource, LogMemory, RoleBindings};
+use crate::evidence::{EvidenceSource, LogMemory, RoleBindings, Witnesses, WitnessesError};
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
@@ -37,6 +37,10 @@ pub struct Config {
     pub insecure_unlogged_roles: bool,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
+    /// Keys of witnesses (C2SP vkeys of type 4). Policy is told which of them cosigned the checkpoint, and
+    /// says how many it wants.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
     /// The policy's folder; the starter policy that is built in, if there is none.
     #[serde(default)]
     pub policy: Option<PathBuf>,
@@ -112,6 +116,9 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
+    /// The witnesses cannot be used.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessesError),
     /// The policy cannot be used.
     #[error("{} is not a policy", path.display())]
     Policy {
@@ -177,7 +184,7 @@ impl Admission {
             insecure_allow_unnamed: config.insecure_allow_unnamed,
             deadline_ms: config.deadline_ms,
             source,
-            memory: LogMemory::default(),
+            memory: LogMemory::new(Witnesses::parse(&config.witnesses)?),
             decisions: DecisionLog::open(&config.decisions).map_err(|source| {
                 ConfigError::Decisions { path: config.decisions.clone(), source }
             })?,

@@ -153,6 +153,7 @@ impl Scene {
         let service = Arc::new(Service { state: Mutex::new(state) });
         let mut config = Config {
             role_binding: write(&dir, "roles.json", binding.to_json()),
+            witnesses: Vec::new(),
             owner_keys: vec![write(&dir, "owner.pem", people.owner.public_key().pem())],
             owners_required: None,
             insecure_unlogged_roles: false,
