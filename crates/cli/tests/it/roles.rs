@@ -182,7 +182,7 @@ fn keys_are_replaced_and_lost_by_commands() {
     let rejected = refused.json()["verdict"]["policy_input"]["rejected"].to_string();
     assert!(rejected.contains("KEY_LOST"), "{rejected}");
     // A revision that was signed before is not signed again as another.
-    home.run(&format!("roles sign roles.json --previous last.json --key keys/owner.key"))
+    home.run("roles sign roles.json --previous last.json --key keys/owner.key")
         .failed(2, "is not newer than 3");
 }
 
@@ -217,7 +217,7 @@ fn drafts_grow_from_nothing_and_mistakes_write_nothing() {
     fails(&format!("roles end draft.json {who} --role security"), "does not have security");
     fails(&format!("roles end draft.json {who} --at 2028-01-01T00:00:00Z"), "any role");
     let lost = format!("roles lost draft.json {who} --since 2026-01-01T00:00:00Z");
-    fails(&lost, "required");
+    fails(&lost, "no key");
     fails(&format!("{lost} --key keys/lead.pub"), "no key or identity");
     fails(&format!("{lost} --identity nobody@x.example"), "no identity");
     let ended = home.json(&format!("{lost} --identity o@x.example"));
@@ -228,6 +228,11 @@ fn drafts_grow_from_nothing_and_mistakes_write_nothing() {
     home.must("roles sign draft.json --key keys/owner.key");
     let shown = home.json("roles show roles.sigstore.json --owner-key keys/owner.pub");
     assert_eq!(shown["principals"][0]["identities"].as_array().unwrap().len(), 2);
+    let explained = home.must("inspect roles.sigstore.json").stdout;
+    for said in ["o@x.example by https://id.example", "o@y.example by an authority", " LOST since "]
+    {
+        assert!(explained.contains(said), "{said}: {explained}");
+    }
 }
 
 /// Somebody approves by logging in: no key of their own, a certificate for ten minutes.

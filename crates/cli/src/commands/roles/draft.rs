@@ -167,7 +167,7 @@ pub(super) fn list_of<'a>(
 
 /// A key or an identity of a principal.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(super) struct OwnKeyArgs {
     /// The key: a public key file, or its id (64 hexadecimal digits).
     #[arg(long, value_name = "FILE|ID")]
