@@ -10,7 +10,9 @@ use sealwright_attest::{
 use super::*;
 
 fn bound(world: &World, principals: Value) -> Result<RoleBinding, RoleBindingError> {
-    let statement = RoleBinding::statement(json!({"revision": 1, "principals": principals}))?;
+    let mut predicate = json!({"revision": 1});
+    predicate["principals"] = principals;
+    let statement = RoleBinding::statement(predicate)?;
     let bundle = sign(statement.to_payload(), &world.owner, "").unwrap();
     RoleBinding::verify(&[bundle], &owner(&world.owner), None)
 }
