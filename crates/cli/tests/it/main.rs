@@ -37,6 +37,7 @@ mod pki;
 mod policy;
 mod policy_init;
 mod policy_tools;
+mod roles;
 mod server;
 mod service;
 #[cfg(feature = "scale-out")]
