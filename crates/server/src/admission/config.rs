@@ -13,13 +13,17 @@ use sealwright_manifest::Sha256;
 use sealwright_policy::{Policy, PolicyError};
 use serde::Deserialize;
 
-use super::admit::Admission;
+use super::admit::{Admission, PermitRule};
+use super::metrics::Metrics;
 use super::record::DecisionLog;
 use crate::evidence::{EvidenceSource, LogMemory};
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
 const MAX_FILE: u64 = 64 << 20;
+
+/// A day: several lives of a permit.
+pub const DEFAULT_PERMIT_MAX_AGE_S: u64 = 24 * 60 * 60;
 
 /// Everything that an operator decides about the webhook, apart from its sockets.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +56,13 @@ pub struct Config {
     /// only.
     #[serde(default)]
     pub insecure_allow_unnamed: bool,
+    /// The public key in PEM of the service that makes permits. With it, a model is let in only if
+    /// policy allows it *and* a permit by this key is in force.
+    #[serde(default)]
+    pub permit_key: Option<PathBuf>,
+    /// For how long after it was logged a permit counts at most, in seconds, whatever it says.
+    #[serde(default = "default_permit_max_age_s")]
+    pub permit_max_age_s: u64,
 }
 
 /// Why the webhook cannot start. Each names the file.
@@ -68,6 +79,14 @@ pub enum ConfigError {
     /// The owner's key is not a public key that can be used.
     #[error("{} is not the owner's public key", path.display())]
     OwnerKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// The permit key is not a public key that can be used.
+    #[error("{} is not the public key of a service that makes permits", path.display())]
+    PermitKey {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -145,6 +164,10 @@ fn default_deadline_ms() -> u64 {
     5000
 }
 
+fn default_permit_max_age_s() -> u64 {
+    DEFAULT_PERMIT_MAX_AGE_S
+}
+
 impl Admission {
     /// Loads everything that `config` names. Nothing is read again later, so that one process
     /// decides by one policy and one role binding.
@@ -158,6 +181,11 @@ impl Admission {
             return Err(ConfigError::Deadline { found: config.deadline_ms });
         }
         let (root, root_digest) = load_root(&config.trusted_root)?;
+        let permits = config.permit_key.as_deref().map(|path| {
+            let key = load_key(path)?
+                .map_err(|source| ConfigError::PermitKey { path: path.to_owned(), source })?;
+            Ok(PermitRule { key, max_age_s: config.permit_max_age_s })
+        });
         Ok(Self {
             roles: load_roles(&config.role_binding, &config.owner_key)?,
             root,
@@ -167,8 +195,11 @@ impl Admission {
             cluster: config.cluster.clone(),
             insecure_allow_unnamed: config.insecure_allow_unnamed,
             deadline_ms: config.deadline_ms,
+            permits: permits.transpose()?,
             source,
             memory: LogMemory::default(),
+            publisher: None,
+            metrics: Metrics::new(),
             decisions: DecisionLog::open(&config.decisions).map_err(|source| {
                 ConfigError::Decisions { path: config.decisions.clone(), source }
             })?,
@@ -176,17 +207,21 @@ impl Admission {
     }
 }
 
-fn load_roles(binding: &Path, owner: &Path) -> Result<RoleBinding, ConfigError> {
+pub(crate) fn load_roles(binding: &Path, owner: &Path) -> Result<RoleBinding, ConfigError> {
     let (path, owner_path) = (binding.to_owned(), owner.to_owned());
-    let pem = String::from_utf8_lossy(&read(owner)?).into_owned();
-    let owner = PublicKey::from_pem(&pem)
-        .map_err(|source| ConfigError::OwnerKey { path: owner_path, source })?;
+    let owner =
+        load_key(owner)?.map_err(|source| ConfigError::OwnerKey { path: owner_path, source })?;
     let bundle = Bundle::parse(&read(binding)?)
         .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
     RoleBinding::verify(&bundle, &owner).map_err(|source| ConfigError::RoleBinding { path, source })
 }
 
-fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {
+fn load_key(path: &Path) -> Result<Result<PublicKey, KeyError>, ConfigError> {
+    let pem = String::from_utf8_lossy(&read(path)?).into_owned();
+    Ok(PublicKey::from_pem(&pem))
+}
+
+pub(crate) fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {
     match folder {
         Some(path) => Policy::load(path)
             .map_err(|source| ConfigError::Policy { path: path.to_owned(), source }),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
-use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
+use sealwright_server::admission::{Admission, Config, DEFAULT_PERMIT_MAX_AGE_S, MODEL_ANNOTATION};
 use sealwright_server::client::{ErasedStatement, Found};
 use sealwright_server::evidence::{EvidenceSource, SourceError};
 use sealwright_tlog::ConsistencyProof;
@@ -144,6 +144,8 @@ impl Scene {
             cluster: Some("eu-1".to_owned()),
             deadline_ms: 5000,
             insecure_allow_unnamed: false,
+            permit_key: None,
+            permit_max_age_s: DEFAULT_PERMIT_MAX_AGE_S,
         };
         configure(&mut config);
         let admission = Arc::new(Admission::load(&config, service.clone()).unwrap());
