@@ -133,7 +133,7 @@ impl PassphraseArgs {
     }
 }
 
-fn key_error(path: &Path, error: &KeyError) -> CliError {
+pub(crate) fn key_error(path: &Path, error: &KeyError) -> CliError {
     let message = format!("{}: {error}", path.display());
     let hint = match error {
         KeyError::WrongPassphrase => "try the passphrase again, or check --passphrase-file",

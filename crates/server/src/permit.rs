@@ -7,13 +7,15 @@
 //! A permit is a verification summary (SLSA VSA version 1) about the model digest, with the result
 //! `PASSED`, by [`VERIFIER_ID`], and two extension fields: `environment` and `expiresOn`.
 
+use std::str::FromStr;
+
 use sealwright_attest::{
     Bundle, PublicKey, Signed, Statement, Subject, Timestamp, TrustedRoot, VerifyError,
     check_signature, predicate,
 };
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Request, VSA_EXTENSION, Verdict};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// `verifier.id` of permits.
@@ -46,6 +48,58 @@ pub struct Permit {
     /// Leaves of the tree in which it is proven.
     #[serde(skip)]
     pub(crate) tree_size: u64,
+}
+
+/// For how long a permit counts: a number and a unit, `s`, `m`, `h` or `d`; at most 30 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Life(u64);
+
+/// A text is not such a duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a duration from 1s to 30d, such as 4h or 30m")]
+pub struct InvalidLife {
+    /// What was given.
+    pub text: String,
+}
+
+impl Life {
+    /// Four hours.
+    pub const DEFAULT: Self = Self(4 * 60 * 60);
+    /// A day.
+    pub const DAY: Self = Self(24 * 60 * 60);
+
+    /// In seconds.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Life {
+    type Err = InvalidLife;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLife> {
+        let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+        let seconds = units.iter().find_map(|(unit, length)| {
+            let number = text.strip_suffix(*unit)?;
+            let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            is_number.then_some(())?;
+            number.parse::<u64>().ok()?.checked_mul(*length)
+        });
+        match seconds {
+            Some(seconds @ 1..=2_592_000) => Ok(Self(seconds)),
+            _ => Err(InvalidLife { text: text.chars().take(40).collect() }),
+        }
+    }
+}
+
+impl TryFrom<String> for Life {
+    type Error = InvalidLife;
+
+    fn try_from(text: String) -> Result<Self, InvalidLife> {
+        text.parse()
+    }
 }
 
 /// What is needed for a yes.
@@ -219,6 +273,20 @@ mod tests {
 
     fn time(text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn lives_are_bounded() {
+        for (text, seconds) in
+            [("4h", Some(14_400)), ("30m", Some(1800)), ("1s", Some(1)), ("30d", Some(2_592_000))]
+        {
+            assert_eq!(text.parse::<Life>().ok().map(Life::seconds), seconds, "{text}");
+        }
+        for text in
+            ["", "h", "4", "0h", "31d", "-1h", "+1h", "1.5h", "4 h", "99999999999999999999d"]
+        {
+            assert!(text.parse::<Life>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -105,9 +105,13 @@ fn load(args: &Args) -> Result<Admission, CliError> {
     };
     let client = args.service.client()?.ok_or_else(|| missing("--service URL"))?;
     let file = |path: &Option<PathBuf>, option| path.clone().ok_or_else(|| missing(option));
+    if args.trust.owners.files().is_empty() {
+        return Err(missing("--owner-key FILE"));
+    }
     let config = Config {
         role_binding: file(&args.trust.roles, "--roles FILE")?,
-        owner_key: file(&args.trust.owner_key, "--owner-key FILE")?,
+        owner_keys: args.trust.owners.files().to_vec(),
+        owners_required: args.trust.owners.required(),
         trusted_root: file(&args.trust.trusted_root, "--trusted-root FILE")?,
         policy: args.policy.directory().map(Path::to_owned),
         decisions: args.decisions.clone(),

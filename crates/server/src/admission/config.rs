@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sealwright_attest::{
-    Bundle, BundleError, KeyError, PublicKey, RoleBinding, RoleBindingError, TrustError,
-    TrustedRoot,
+    Bundle, BundleError, KeyError, Owners, OwnersError, PublicKey, RoleBinding, RoleBindingError,
+    TrustError, TrustedRoot,
 };
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Policy, PolicyError};
@@ -17,13 +17,14 @@ use super::admit::{Admission, PermitRule};
 use super::metrics::Metrics;
 use super::record::DecisionLog;
 use crate::evidence::{EvidenceSource, LogMemory};
+use crate::permit::Life;
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
 const MAX_FILE: u64 = 64 << 20;
 
 /// A day: several lives of a permit.
-pub const DEFAULT_PERMIT_MAX_AGE_S: u64 = 24 * 60 * 60;
+pub const DEFAULT_PERMIT_MAX_AGE_S: u64 = Life::DAY.seconds();
 
 /// Everything that an operator decides about the webhook, apart from its sockets.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,8 +32,11 @@ pub const DEFAULT_PERMIT_MAX_AGE_S: u64 = 24 * 60 * 60;
 pub struct Config {
     /// The signed role binding, a Sigstore bundle.
     pub role_binding: PathBuf,
-    /// The owner's public key in PEM, by which the role binding is signed.
-    pub owner_key: PathBuf,
+    /// The owners' public keys in PEM, one or several a file, by which the role binding is signed.
+    pub owner_keys: Vec<PathBuf>,
+    /// How many owners must have signed; without this 2, or 1 if there is only one key.
+    #[serde(default)]
+    pub owners_required: Option<usize>,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
     /// The policy's folder; the starter policy that is built in, if there is none.
@@ -76,8 +80,8 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// The owner's key is not a public key that can be used.
-    #[error("{} is not the owner's public key", path.display())]
+    /// An owner's key is not a public key that can be used.
+    #[error("{} is not an owner's public key", path.display())]
     OwnerKey {
         /// The file.
         path: PathBuf,
@@ -92,6 +96,9 @@ pub enum ConfigError {
         /// What is wrong.
         source: KeyError,
     },
+    /// There are no such owners.
+    #[error(transparent)]
+    Owners(#[from] OwnersError),
     /// The role binding is not a bundle.
     #[error("{} is not a role binding", path.display())]
     RoleBindingFormat {
@@ -100,8 +107,8 @@ pub enum ConfigError {
         /// What is wrong.
         source: BundleError,
     },
-    /// The role binding is not signed by the owner, or not sound.
-    #[error("{} is not a role binding of the owner", path.display())]
+    /// The role binding is not signed by the owners, or not sound.
+    #[error("{} is not a role binding of the owners", path.display())]
     RoleBinding {
         /// The file.
         path: PathBuf,
@@ -181,13 +188,11 @@ impl Admission {
             return Err(ConfigError::Deadline { found: config.deadline_ms });
         }
         let (root, root_digest) = load_root(&config.trusted_root)?;
-        let permits = config.permit_key.as_deref().map(|path| {
-            let key = load_key(path)?
-                .map_err(|source| ConfigError::PermitKey { path: path.to_owned(), source })?;
-            Ok(PermitRule { key, max_age_s: config.permit_max_age_s })
-        });
         Ok(Self {
-            roles: load_roles(&config.role_binding, &config.owner_key)?,
+            roles: load_roles(
+                &config.role_binding,
+                &load_owners(&config.owner_keys, config.owners_required)?,
+            )?,
             root,
             root_digest,
             policy: load_policy(config.policy.as_deref())?,
@@ -195,7 +200,7 @@ impl Admission {
             cluster: config.cluster.clone(),
             insecure_allow_unnamed: config.insecure_allow_unnamed,
             deadline_ms: config.deadline_ms,
-            permits: permits.transpose()?,
+            permits: permit_rule(config)?,
             source,
             memory: LogMemory::default(),
             publisher: None,
@@ -207,18 +212,38 @@ impl Admission {
     }
 }
 
-pub(crate) fn load_roles(binding: &Path, owner: &Path) -> Result<RoleBinding, ConfigError> {
-    let (path, owner_path) = (binding.to_owned(), owner.to_owned());
-    let owner =
-        load_key(owner)?.map_err(|source| ConfigError::OwnerKey { path: owner_path, source })?;
-    let bundle = Bundle::parse(&read(binding)?)
-        .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
-    RoleBinding::verify(&bundle, &owner).map_err(|source| ConfigError::RoleBinding { path, source })
+/// The owners whose keys are in these files; two of them must sign if there are several, unless
+/// `required` says otherwise.
+pub(crate) fn load_owners(
+    files: &[PathBuf],
+    required: Option<usize>,
+) -> Result<Owners, ConfigError> {
+    let mut keys = Vec::new();
+    for path in files {
+        let pem = String::from_utf8_lossy(&read(path)?).into_owned();
+        keys.extend(
+            PublicKey::from_pem_all(&pem)
+                .map_err(|source| ConfigError::OwnerKey { path: path.clone(), source })?,
+        );
+    }
+    let required = required.unwrap_or_else(|| keys.len().clamp(1, 2));
+    Ok(Owners::new(keys, required)?)
 }
 
-fn load_key(path: &Path) -> Result<Result<PublicKey, KeyError>, ConfigError> {
+pub(crate) fn load_roles(binding: &Path, owners: &Owners) -> Result<RoleBinding, ConfigError> {
+    let path = binding.to_owned();
+    let bundles = Bundle::parse_all(&read(binding)?)
+        .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
+    RoleBinding::verify(&bundles, owners, None)
+        .map_err(|source| ConfigError::RoleBinding { path, source })
+}
+
+fn permit_rule(config: &Config) -> Result<Option<PermitRule>, ConfigError> {
+    let Some(path) = &config.permit_key else { return Ok(None) };
     let pem = String::from_utf8_lossy(&read(path)?).into_owned();
-    Ok(PublicKey::from_pem(&pem))
+    let key = PublicKey::from_pem(&pem)
+        .map_err(|source| ConfigError::PermitKey { path: path.clone(), source })?;
+    Ok(Some(PermitRule { key, max_age_s: config.permit_max_age_s }))
 }
 
 pub(crate) fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {

@@ -243,7 +243,7 @@ fn statement_page(
 }
 
 /// What is known of a statement beside its bundle.
-fn describe(stored: &StoredStatement, logged: &LoggedEntry) -> Value {
+pub(super) fn describe(stored: &StoredStatement, logged: &LoggedEntry) -> Value {
     let time = |seconds| Timestamp::from_unix(seconds).ok();
     let mut value = json!({
         "index": stored.index,
