@@ -69,6 +69,9 @@ impl Life {
     /// A day.
     pub const DAY: Self = Self(24 * 60 * 60);
 
+    /// 30 days.
+    pub const LONGEST: Self = Self(30 * 24 * 60 * 60);
+
     /// In seconds.
     #[must_use]
     pub const fn seconds(self) -> u64 {
@@ -88,7 +91,7 @@ impl FromStr for Life {
             number.parse::<u64>().ok()?.checked_mul(*length)
         });
         match seconds {
-            Some(seconds @ 1..=2_592_000) => Ok(Self(seconds)),
+            Some(seconds) if (1..=Self::LONGEST.0).contains(&seconds) => Ok(Self(seconds)),
             _ => Err(InvalidLife { text: text.chars().take(40).collect() }),
         }
     }

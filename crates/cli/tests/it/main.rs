@@ -33,9 +33,11 @@ mod oci;
 mod oidc;
 mod oms_vectors;
 mod openapi;
+mod permits;
 mod pki;
 mod policy;
 mod policy_tools;
+mod review;
 mod server;
 mod service;
 #[cfg(feature = "scale-out")]
@@ -50,4 +52,5 @@ mod stock;
 mod team;
 mod terminal;
 mod tuf;
+mod verdicts;
 mod verify;

@@ -7,7 +7,9 @@ mod config;
 mod evidence;
 mod fuzz;
 mod http;
+mod permits;
 mod service;
+mod verdicts;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,7 @@ struct ServiceState {
     statements: Vec<Bundle>,
     /// Beside those among the statements.
     revocations: Vec<Bundle>,
+    permits: Vec<Bundle>,
     /// Of which nothing but the entries are left.
     erased: Vec<ErasedStatement>,
     /// Whether everything is shown.
@@ -83,6 +86,11 @@ impl EvidenceSource for Service {
     fn revocations(&self, _: &BTreeSet<String>) -> Result<Found, SourceError> {
         let state = self.state();
         state.fault.clone().map_or(Ok(state.revocations.clone().into()), Err)
+    }
+
+    fn permits(&self, _: &Sha256, _: &str, _: Timestamp) -> Result<Found, SourceError> {
+        let state = self.state();
+        state.fault.clone().map_or(Ok(state.permits.clone().into()), Err)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -126,6 +134,7 @@ impl Scene {
             log,
             statements,
             revocations: Vec::new(),
+            permits: Vec::new(),
             erased: Vec::new(),
             complete: true,
             fault: None,
@@ -155,6 +164,13 @@ impl Scene {
 
     fn ask(&self, review: &Value) -> Answer {
         self.ask_bytes(&serde_json::to_vec(review).unwrap())
+    }
+
+    /// The same pod at another time, with a checkpoint of that time.
+    fn ask_at(&self, now: Timestamp) -> Answer {
+        self.service.state().log.set_time(now);
+        let review = serde_json::to_vec(&self.pod()).unwrap();
+        Answer::parse(&self.admission.answer(&review, now))
     }
 
     fn ask_bytes(&self, review: &[u8]) -> Answer {
