@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Permit(permit::Args),
     Key(key::Args),
     Roles(roles::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Trust(trust::Args),
     Log(log::Args),
     Find(find::Args),

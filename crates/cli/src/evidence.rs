@@ -74,7 +74,8 @@ impl Evidence {
         let mut seen = BTreeSet::new();
         let trust = trusted.as_ref().map(|(roles, root)| (roles, root));
         let statements = found.bundles.iter().filter_map(|bundle| Seen::of(bundle, trust));
-        let statements = statements.filter(|s| seen.insert(s.digest.clone())).collect();
+        let statements =
+            statements.filter(|s| seen.insert((s.digest.clone(), s.key.clone()))).collect();
         Ok(Self {
             statements,
             erased: found.erased.len(),

@@ -13,7 +13,7 @@ use sealwright_server::client::{ClientError, ServiceClient};
 
 use crate::error::CliError;
 use crate::files::{self, Access};
-use crate::output::{self, DIM, Ui};
+use crate::output::{self, DIM};
 use crate::owners::{OwnerArgs, read_bundles};
 
 /// The attestation service to log to or to ask.

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Policy: a directory, or `starter` for the built-in one.
     #[arg(long, value_name = "DIR", default_value = "starter")]
     policy: PolicyChoice,
+    /// Witness (C2SP vkey) whose cosignature on the log's checkpoint policy is told of; may be repeated.
+    #[arg(long = "witness", value_name = "VKEY")]
+    witnesses: Vec<String>,
     /// Environment that approvals must be for.
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
@@ -127,6 +130,7 @@ fn load(args: &Args, ui: &Ui) -> Result<Admission, CliError> {
         owner_keys: args.trust.owners.files().to_vec(),
         owners_required: args.trust.owners.required(),
         trusted_root: file(&args.trust.trusted_root, "--trusted-root FILE")?,
+        witnesses: args.witnesses.clone(),
         policy: args.policy.directory().map(Path::to_owned),
         decisions: args.decisions.clone(),
         environment: args.environment.clone(),
@@ -212,6 +216,7 @@ impl From<ConfigError> for CliError {
             {
                 Self::input(message).hint("check the path")
             }
+            ConfigError::Witnesses(error) => error.into(),
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
                 Self::environment(message).hint("check the path and who may use it")
             }

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 43] = [
+const COMMANDS: [&str; 47] = [
     "",
     "digest",
     "sign",
@@ -12,7 +12,11 @@ const COMMANDS: [&str; 43] = [
     "attest",
     "evaluate",
     "approve",
+    "reject",
     "revoke",
+    "permit",
+    "permit list",
+    "permit show",
     "key",
     "key generate",
     "key public",

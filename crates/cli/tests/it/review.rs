@@ -54,7 +54,7 @@ fn what_would_be_signed_can_be_looked_at_first() {
         "You sign:",
         "model digest",
         "namespace=lending",
-        "evaluator@loans.example (evaluator)",
+        "by evaluator@loans.example",
         "dry run: nothing was signed",
     ] {
         assert!(ran.stdout.contains(said), "{said}: {ran:#?}");

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::admit::{Admission, PermitRule};
 use super::metrics::Metrics;
 use super::record::DecisionLog;
-use crate::evidence::{EvidenceSource, LogMemory};
+use crate::evidence::{EvidenceSource, LogMemory, Witnesses, WitnessesError};
 use crate::permit::Life;
 use crate::text;
 
@@ -39,6 +39,10 @@ pub struct Config {
     pub owners_required: Option<usize>,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
+    /// Keys of witnesses (C2SP vkeys of type 4). Policy is told which of them cosigned the checkpoint, and
+    /// says how many it wants.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
     /// The policy's folder; the starter policy that is built in, if there is none.
     #[serde(default)]
     pub policy: Option<PathBuf>,
@@ -129,6 +133,9 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
+    /// The witnesses cannot be used.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessesError),
     /// The policy cannot be used.
     #[error("{} is not a policy", path.display())]
     Policy {
@@ -202,7 +209,7 @@ impl Admission {
             deadline_ms: config.deadline_ms,
             permits: permit_rule(config)?,
             source,
-            memory: LogMemory::default(),
+            memory: LogMemory::new(Witnesses::parse(&config.witnesses)?),
             publisher: None,
             metrics: Metrics::new(),
             decisions: DecisionLog::open(&config.decisions).map_err(|source| {
