@@ -149,7 +149,7 @@ impl Impact {
         if self.kept > 0 {
             let kept = output::count(self.kept, "statement");
             self.notes.push(format!(
-                "{kept} from before {effective} still count: give an earlier --effective to stop them"
+                "not stopped: {kept} from before {effective}; an earlier --effective stops them, too"
             ));
         }
         Ok(digests)

@@ -7,6 +7,7 @@
 //! policy = "policy"                  # a directory; the starter policy if it is not there
 //! environments = ["production"]
 //! life = "4h"
+//! witnesses = ["witness.example+…"]  # for policies that ask who cosigned the checkpoint
 //! ```
 //!
 //! One thread looks at the log, decides about each model that somebody approved for an environment as
@@ -40,7 +41,7 @@ use super::bundles::entry_of;
 use super::facts::subjects_of;
 use crate::admission::config::{ConfigError, load_owners, load_policy, load_roles};
 use crate::error::ApiError;
-use crate::evidence::{Denial, EvidenceSource as _, LogMemory, gather};
+use crate::evidence::{Denial, EvidenceSource as _, LogMemory, Witnesses, gather};
 use crate::permit::{Life, Permit, statement};
 use crate::reload::{FilesRead, Live};
 use crate::state::{State, time_now};
@@ -68,6 +69,7 @@ pub(super) struct Setup {
     environments: Vec<String>,
     life: Life,
     max_models: usize,
+    witnesses: Witnesses,
 }
 
 /// The same, read again when its files change.
@@ -84,6 +86,8 @@ struct SetupFile {
     environments: Vec<String>,
     life: Option<Life>,
     max_models: Option<usize>,
+    #[serde(default)]
+    witnesses: Vec<String>,
 }
 
 impl Setup {
@@ -116,6 +120,7 @@ impl Setup {
             environments,
             life: file.life.unwrap_or(Life::DEFAULT),
             max_models: file.max_models.unwrap_or(DEFAULT_MAX_MODELS),
+            witnesses: Witnesses::parse(&file.witnesses).map_err(|e| unusable(e.to_string()))?,
         })
     }
 
@@ -271,6 +276,8 @@ impl Work {
         } else {
             self.candidates.clear();
             self.seen = 0;
+            // Of one's own log there is nothing to remember.
+            self.memory = LogMemory::new(setup.witnesses.clone());
             filter.predicate_type = Some(predicate::APPROVAL.to_owned());
         }
         let size = self.log.size()?;

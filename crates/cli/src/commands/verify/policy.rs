@@ -214,6 +214,7 @@ impl Decided {
         let environment = &verdict.input.request.environment;
         let mut rows = Vec::new();
         let mut text = if verdict.allow {
+            rows.push(("model digest", verdict.input.model.digest.sha256.clone()));
             rows.push(("environment", environment.clone()));
             rows.push(("evidence", output::count(verdict.evidence.len(), "statement")));
             rows.push(("policy", verdict.policy_digest.clone()));

@@ -143,7 +143,8 @@ impl EvidenceSource for OwnLog {
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
         let refreshed = self.runtime.block_on(self.state.sequencer.refresh());
-        refreshed.map_err(|error| SourceError::Answer { reason: error.to_string() })
+        let note = refreshed.map_err(|error| SourceError::Answer { reason: error.to_string() })?;
+        Ok(self.state.cosignatures.put_on(note))
     }
 
     fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError> {
