@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sealwright_attest::{RoleBinding, Statement, Timestamp, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_policy::VSA_EXTENSION;
-use sealwright_server::client::{ServiceClient, StatementQuery};
+use sealwright_server::client::{ClientError, ServiceClient, StatementQuery};
 
 use crate::error::CliError;
 use crate::output::{self, plain};
@@ -84,21 +84,25 @@ impl Impact {
         };
         let mut looked_at = 0;
         if resting_on.as_ref().is_none_or(|digests| !digests.is_empty()) {
-            client.find_json(&query, |bundle| {
+            let looked = client.find_json(&query, |bundle| {
                 looked_at += 1;
-                if looked_at <= MAX_VERDICTS
-                    && let Some(said) = Said::of(&bundle)
+                if looked_at > MAX_VERDICTS {
+                    return Err(ClientError::TooLarge { limit: MAX_VERDICTS });
+                }
+                if let Some(said) = Said::of(&bundle)
                     && resting_on.as_ref().is_none_or(|on| !said.inputs.is_disjoint(on))
                 {
                     impact.take(said, now);
                 }
                 Ok(())
-            })?;
-        }
-        if looked_at > MAX_VERDICTS {
-            let note =
-                format!("only the first {MAX_VERDICTS} verdicts of {DAYS} days were looked at");
-            impact.notes.push(note);
+            });
+            match looked {
+                Ok(_) => {}
+                Err(_) if looked_at > MAX_VERDICTS => impact.notes.push(format!(
+                    "only the first {MAX_VERDICTS} verdicts of {DAYS} days were looked at"
+                )),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(impact)
     }

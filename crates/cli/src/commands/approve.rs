@@ -221,9 +221,9 @@ impl Desk {
         let mut warnings = self.evidence.warnings(draft.public_key(), self.roles.as_ref());
         if let Some(roles) = &self.roles {
             let id = draft.public_key().id();
-            let holds = roles.holder(&id).is_some_and(|(principal, _)| {
-                principal.roles_at(now).iter().any(|role| *role == args.role)
-            });
+            let holds = roles
+                .holder(&id)
+                .is_some_and(|(principal, _)| principal.roles_at(now).contains(&args.role));
             if !holds {
                 warnings.push(format!(
                     "the role binding does not give your key the role {} now: this will not count",

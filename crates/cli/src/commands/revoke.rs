@@ -136,9 +136,9 @@ fn look(
 fn warnings(args: &Args, draft: &Draft<'_>, now: Timestamp) -> Result<Vec<String>, CliError> {
     let Some((roles, _)) = args.out.trust.all_given()? else { return Ok(Vec::new()) };
     let id = draft.public_key().id();
-    let holds = roles.holder(&id).is_some_and(|(principal, _)| {
-        principal.roles_at(now).iter().any(|role| *role == args.role)
-    });
+    let holds = roles
+        .holder(&id)
+        .is_some_and(|(principal, _)| principal.roles_at(now).contains(&args.role));
     let warning = format!(
         "the role binding does not give your key the role {} now: this will stop nothing",
         plain(&args.role)

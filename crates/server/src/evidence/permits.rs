@@ -1,6 +1,6 @@
 //! Permits as evidence: asked for by key, and the best of what comes decides.
 
-use sealwright_attest::{PublicKey, Timestamp, TrustedRoot};
+use sealwright_attest::{Bundle, PublicKey, Timestamp, TrustedRoot};
 
 use super::{Denial, EvidenceSource, LogMemory, LogState, code};
 use crate::permit::{Needed, Permit, PermitProblem};
@@ -9,6 +9,9 @@ use crate::text;
 /// Permits are asked for that were logged so long before they must have ended at the latest: clocks
 /// differ.
 const SLACK_S: u64 = 3600;
+
+/// Most permits are younger: only if none of these is in force, all are asked for.
+const RECENT_S: u64 = 4 * 3600;
 
 /// A permit by `key` that is in force for what is needed.
 ///
@@ -24,42 +27,67 @@ pub(crate) fn find_permit(
     log: &LogState,
     needed: &Needed<'_>,
 ) -> Result<Permit, Denial> {
-    let back = needed.max_age_s.saturating_add(SLACK_S);
-    let since = Timestamp::from_unix(needed.now.unix().saturating_sub(back));
-    let since = since.unwrap_or(needed.now);
-    let found = source.permits(needed.model, &key.id(), since)?;
+    let all = needed.max_age_s.saturating_add(SLACK_S);
+    let mut best = None;
+    for back in [RECENT_S, all] {
+        let since = Timestamp::from_unix(needed.now.unix().saturating_sub(back));
+        let since = since.unwrap_or(needed.now);
+        let found = source.permits(needed.model, &key.id(), since)?;
+        match newest(&found.bundles, key, root, log, needed) {
+            Ok(permit) if permit.tree_size <= log.size => return Ok(permit),
+            Ok(permit) => return covered(source, (root, memory), permit),
+            Err(problem) => best = problem,
+        }
+        if back >= all {
+            break;
+        }
+    }
+    Err(denial(best, needed))
+}
+
+/// The newest that is in force; else what is wrong with the one that is closest to it.
+fn newest(
+    bundles: &[Bundle],
+    key: &PublicKey,
+    root: &TrustedRoot,
+    log: &LogState,
+    needed: &Needed<'_>,
+) -> Result<Permit, Option<PermitProblem>> {
     let mut best: Option<PermitProblem> = None;
-    // The newest is the likeliest.
-    for bundle in found.bundles.iter().rev() {
+    for bundle in bundles.iter().rev() {
         let checked = Permit::verify(bundle, key, root).and_then(|permit| {
             let elsewhere = PermitProblem::Form { message: "it is in another log" };
             if permit.origin == log.origin { Ok(permit) } else { Err(elsewhere) }
         });
-        let checked = checked.and_then(|permit| permit.check(needed).map(|()| permit));
-        match checked {
-            Ok(permit) if permit.tree_size <= log.size => return Ok(permit),
-            Ok(permit) => {
-                let log = memory.current(source, root)?;
-                if permit.tree_size <= log.size {
-                    return Ok(permit);
-                }
-                return Err(Denial::new(
-                    code::LOG_ROLLED_BACK,
-                    format!(
-                        "The log {} shows {} entries, and a permit proven in {}; it was restored \
-                         from an old copy or hides entries.",
-                        log.origin, log.size, permit.tree_size
-                    ),
-                ));
+        match checked.and_then(|permit| permit.check(needed).map(|()| permit)) {
+            Ok(permit) => return Ok(permit),
+            Err(problem) if best.as_ref().is_none_or(|best| *best < problem) => {
+                best = Some(problem);
             }
-            Err(problem) => {
-                if best.as_ref().is_none_or(|best| *best < problem) {
-                    best = Some(problem);
-                }
-            }
+            Err(_) => {}
         }
     }
-    Err(denial(best, needed))
+    Err(best)
+}
+
+/// A permit may have been logged after the log was looked at.
+fn covered(
+    source: &dyn EvidenceSource,
+    (root, memory): (&TrustedRoot, &LogMemory),
+    permit: Permit,
+) -> Result<Permit, Denial> {
+    let log = memory.current(source, root)?;
+    if permit.tree_size <= log.size {
+        return Ok(permit);
+    }
+    Err(Denial::new(
+        code::LOG_ROLLED_BACK,
+        format!(
+            "The log {} shows {} entries, and a permit proven in {}; it was restored from an old copy \
+             or hides entries.",
+            log.origin, log.size, permit.tree_size
+        ),
+    ))
 }
 
 fn denial(best: Option<PermitProblem>, needed: &Needed<'_>) -> Denial {
