@@ -148,15 +148,24 @@ impl Evidence {
                 "cited": cited.contains(&seen.digest),
             })
         };
-        self.statements.iter().map(one).collect()
+        let unseen = |digest: &String| json!({"digest": digest, "verified": false, "cited": true});
+        self.statements.iter().map(one).chain(self.unseen(cited).map(unseen)).collect()
+    }
+
+    /// What is cited although nobody has shown it.
+    fn unseen<'a>(&'a self, cited: &'a BTreeSet<String>) -> impl Iterator<Item = &'a String> {
+        cited.iter().filter(|digest| self.statement(digest).is_none())
     }
 
     /// A few lines for each statement, of at most 80 characters where words allow it.
     pub(crate) fn told(&self, cited: &BTreeSet<String>) -> String {
-        if self.statements.is_empty() {
-            return "no statements about this model are known\n".to_owned();
-        }
         let mut text = String::new();
+        for digest in self.unseen(cited) {
+            text += &format!("cited  not looked at\n       {DIM}{digest}{DIM:#}\n");
+        }
+        if self.statements.is_empty() {
+            return text + "no statements about this model are known\n";
+        }
         for seen in &self.statements {
             let mark = if cited.contains(&seen.digest) { "cited" } else { "known" };
             let kind = short_type(&seen.predicate_type);
