@@ -78,7 +78,7 @@ fn sign(args: &SignArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let made =
         make(&statement, KeyId::Hint, signer.as_ref(), &args.service, root.as_ref(), output)?;
     let signer = Owners::new(vec![made.key.clone()], 1)?;
-    let binding = RoleBinding::verify(&[made.bundle.clone()], &signer, None)?;
+    let binding = RoleBinding::verify(std::slice::from_ref(&made.bundle), &signer, None)?;
     let mut value = made.to_value();
     value["ok"] = json!(true);
     value["principals"] = principals_value(&binding);

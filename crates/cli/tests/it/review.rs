@@ -80,10 +80,10 @@ fn what_is_cited_must_be_known() {
     // A bundle in a file is as good.
     let home = &team.home;
     home.must("sign model --key keys/trainer.key --output model.sig");
-    let shown = home.json(&format!(
+    let shown = home.json(
         "approve model --as compliance --attestation model.sig --all-evidence --dry-run \
-         --key keys/officer.key"
-    ));
+         --key keys/officer.key",
+    );
     assert_eq!(shown["evidence"][0]["verified"], false);
     assert_eq!(shown["evidence"][0]["cited"], true);
     let digest = text(&shown["evidence"][0]["digest"]);
