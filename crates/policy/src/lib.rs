@@ -36,6 +36,7 @@ mod policy;
 mod scan;
 mod starter;
 mod suite;
+mod summary;
 mod tree;
 mod verdict;
 
@@ -52,4 +53,5 @@ pub use judge::is_yes;
 pub use lint::{Finding, Severity};
 pub use policy::{Policy, TestOutcome};
 pub use suite::{Suite, SuiteOptions, Test, TestRun};
+pub use summary::{Summary, VSA_EXTENSION};
 pub use verdict::{Outcome, VSA_TYPE, Verdict, Violation, code};
