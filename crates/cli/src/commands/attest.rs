@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Predicate type: a URI, or a short name (approval, revocation, test-result, slsaprovenance1,
-    /// vsa, vulns, scai, cyclonedx).
+    /// vsa, vulns, scai, cyclonedx, openvex, model-scan).
     #[arg(long = "type", value_name = "TYPE")]
     predicate_type: String,
     /// JSON file with the predicate.

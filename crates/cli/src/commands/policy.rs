@@ -17,12 +17,14 @@ mod diff;
 mod eval;
 mod explain;
 mod fuzz;
+mod init;
 mod lint;
+mod references;
 mod sarif;
 mod sources;
 mod test;
 
-/// Test, ask, check, fuzz, explain and compare policies in Rego.
+/// Begin, test, ask, check, fuzz, explain and compare policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -31,6 +33,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(init::Args),
     Test(test::Args),
     Eval(eval::Args),
     Lint(lint::Args),
@@ -42,6 +45,7 @@ enum Command {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     quiet_panics();
     match &args.command {
+        Command::Init(args) => init::run(args, ui),
         Command::Test(args) => test::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Lint(args) => lint::run(args, ui),

@@ -36,6 +36,7 @@ mod openapi;
 mod permits;
 mod pki;
 mod policy;
+mod policy_init;
 mod policy_tools;
 mod review;
 mod roles;

@@ -3,10 +3,12 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_policy::{Attestation, DecisionInput, Outcome, Policy, Violation, replay};
+use sealwright_policy::{
+    Attestation, DecisionInput, Outcome, Policy, Violation, control_references, replay,
+};
 
 use super::decisions::{Decisions, input_of};
-use super::read_input;
+use super::{read_input, references};
 use crate::error::CliError;
 use crate::output::{self, BAD, DIM, GOOD, Ui, plain};
 use crate::policy::PolicyChoice;
@@ -107,6 +109,7 @@ impl Explained {
                 .into_iter()
                 .map(|(file, line)| json!({"file": file, "line": line}))
                 .collect();
+            value["references"] = json!(control_references(&violation.control));
             value
         };
         let statement = |(a, counts): (&Attestation, bool)| {
@@ -167,6 +170,7 @@ impl Explained {
             for (file, line) in self.policy.places_of(&violation.code) {
                 text += &format!("    {DIM}rule{DIM:#} {file}:{line}\n");
             }
+            text += &references::told(&violation.control);
         }
         for (a, counts) in self.statements() {
             let mark = if counts { "counts" } else { "does not count" };
