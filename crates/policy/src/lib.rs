@@ -37,6 +37,7 @@ mod policy;
 mod profile;
 mod scan;
 mod suite;
+mod summary;
 mod tree;
 mod verdict;
 
@@ -55,4 +56,5 @@ pub use lint::{Finding, Severity};
 pub use policy::{Policy, TestOutcome};
 pub use profile::Profile;
 pub use suite::{Suite, SuiteOptions, Test, TestRun};
+pub use summary::{Summary, VSA_EXTENSION};
 pub use verdict::{Outcome, VSA_TYPE, Verdict, Violation, code};

@@ -12,6 +12,7 @@ use crate::error::CliError;
 use crate::files;
 use crate::output::{Ui, plain};
 
+mod decisions;
 mod diff;
 mod eval;
 mod explain;
