@@ -107,6 +107,7 @@ test_builders if {
 	codes(without(provenance)) == {"PROVENANCE_MISSING", "INPUTS_UNKNOWN"}
 	codes(changed(provenance, {"predicate": {"runDetails": {"builder": {"id": "https://laptop.example"}}}})) == {"BUILDER_NOT_ALLOWED"}
 	codes(changed(provenance, {"signer": {"principal": "stranger@example"}})) == {"BUILDER_NOT_ALLOWED"}
+	codes(changed(provenance, {"signer": {"roles": []}})) == {"BUILDER_NOT_ALLOWED"}
 }
 
 test_level if {

@@ -30,7 +30,7 @@ schema := {
 		"witnesses": "witnesses",
 	},
 	"expiry": {"max_model_age_days": "number"},
-	"provenance": {"builders": "builders", "min_level": "level"},
+	"provenance": {"roles": "texts", "builders": "builders", "min_level": "level"},
 	"inputs": {"algorithms": "algorithms"},
 	"vulnerabilities": {
 		"roles": "texts",

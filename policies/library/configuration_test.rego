@@ -11,7 +11,7 @@ whole := object.union(f.config, {
 	"gates": {"judge_by": "interval", "without_interval": "value"},
 	"log": {"witnesses": {"names": ["w1.example"], "required": 1}},
 	"expiry": {"max_model_age_days": 365},
-	"provenance": {"builders": [{"id": "https://builder.example/v1", "signers": ["b@loans.example"], "level": 3}], "min_level": 2},
+	"provenance": {"roles": ["builder"], "builders": [{"id": "https://builder.example/v1", "signers": ["b@loans.example"], "level": 3}], "min_level": 2},
 	"inputs": {"algorithms": ["sha256", "gitCommit"]},
 	"vulnerabilities": {
 		"roles": ["scanner"],

@@ -20,6 +20,9 @@ levels(a) := {builder.level |
 	some builder in settings.builders
 	builder.id == a.predicate.runDetails.builder.id
 	a.signer.principal in builder.signers
+
+	# A builder whose role has ended is none, whatever its name.
+	lib.signed_as(a, settings.roles)
 }
 
 sufficient(a) if {
@@ -45,8 +48,8 @@ violations contains v if {
 		"code": "BUILDER_NOT_ALLOWED",
 		"control": "builder-allow-list",
 		"msg": sprintf(
-			"The provenance by %v names the builder %v, and this policy does not trust that signer for that builder; build with a trusted one, or revoke the provenance if it is wrong.",
-			[a.signer.principal, builder_of(a)],
+			"The provenance by %v names the builder %v, and this policy does not trust that signer, bound to role %v then, for that builder; build with a trusted one, or revoke the provenance if it is wrong.",
+			[a.signer.principal, builder_of(a), roles_of(a)],
 		),
 	}
 }
@@ -68,4 +71,9 @@ violations contains v if {
 
 builder_of(a) := a.predicate.runDetails.builder.id if {
 	is_string(a.predicate.runDetails.builder.id)
+} else := "(none)"
+
+roles_of(a) := concat(", ", roles) if {
+	roles := [role | some role in a.signer.roles; is_string(role)]
+	count(roles) > 0
 } else := "(none)"

@@ -8,6 +8,7 @@ config := f.and_section("provenance", {
 		{"id": "https://builder.example/hardened/v1", "signers": ["builder@loans.example"], "level": 3},
 		{"id": "https://builder.example/laptop/v1", "signers": ["builder@loans.example", "trainer@loans.example"], "level": 1},
 	],
+	"roles": ["builder"],
 	"min_level": 2,
 })
 
@@ -33,6 +34,14 @@ test_unknown_builder if {
 }
 
 test_known_builder_signed_by_another if codes([statement("p0", "https://builder.example/hardened/v1", "trainer@loans.example")]) == {"BUILDER_NOT_ALLOWED"}
+
+# The name alone is not enough: its role may have ended.
+test_in_no_role if {
+	every roles in [[], ["trainer"], ["Builder"]] {
+		codes([object.union(good, {"signer": {"roles": roles}})]) == {"BUILDER_NOT_ALLOWED"}
+	}
+	contains(f.messages_by(config, f.plus([object.union(good, {"signer": {"roles": []}})])), "bound to role (none) then")
+}
 
 test_level_too_low if {
 	document := f.plus([statement("p0", "https://builder.example/laptop/v1", "builder@loans.example")])
