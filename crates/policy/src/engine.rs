@@ -1,6 +1,7 @@
 //! One evaluation, fenced in: a timer, strict errors, no panic gets out.
 
 use std::num::NonZeroU32;
+use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
@@ -17,12 +18,16 @@ pub(crate) const DECISION_LIMIT: Duration = Duration::from_millis(100);
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Work units between two looks at the clock.
-pub(crate) const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
+const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
 /// The interpreter descends once per rule that another rule needs, and an overflow of the
 /// stack ends the process. This is enough for a chain of all the rules a policy may have,
 /// without optimisation; memory is taken only as far as it is used.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// How many compiled regular expressions, and how many globs, are kept for the whole process. One may
+/// take megabytes, and a policy may take it from a statement.
+const PATTERNS: usize = 32;
 
 /// The name of the threads the engine runs on; a panic there is caught, and is a deny.
 pub const ENGINE_THREAD: &str = "policy";
@@ -57,13 +62,22 @@ impl Failure {
     }
 }
 
+/// An engine with nothing in it.
+pub(crate) fn new() -> Engine {
+    static CONFIGURED: Once = Once::new();
+    CONFIGURED.call_once(|| {
+        regorus::cache::configure(regorus::cache::Config { regex: PATTERNS, glob: PATTERNS });
+    });
+    Engine::new()
+}
+
 /// An engine with all `modules` and `data` loaded and strict.
 pub(crate) fn build(
     modules: &[(&str, &str)],
     data: &serde_json::Value,
 ) -> Result<Engine, PolicyError> {
     fenced(|| {
-        let mut engine = Engine::new();
+        let mut engine = new();
         engine.set_strict_builtin_errors(true);
         engine.set_gather_prints(true);
         for (name, text) in modules {
@@ -100,10 +114,7 @@ pub(crate) fn evaluate(
     // The copy is thrown away whatever happens, so a panic leaves nothing half-done.
     let evaluated = fenced(|| {
         let mut engine = engine.clone();
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit,
-            check_interval: CHECK_INTERVAL,
-        });
+        engine.set_execution_timer_config(timer(limit));
         engine.set_input_json(input).map_err(failure)?;
         match engine.eval_rule(rule.to_owned()).map_err(failure)? {
             Value::Undefined => Err(Failure::Undefined),
@@ -116,6 +127,10 @@ pub(crate) fn evaluate(
         Err(fault @ Fault::NoThread) => return Err(Failure::Error(fault.text().to_owned())),
     };
     serde_json::from_str(&json).map_err(|error| Failure::Error(error.to_string()))
+}
+
+pub(crate) fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: CHECK_INTERVAL }
 }
 
 pub(crate) fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {

@@ -23,6 +23,7 @@
 
 mod answer;
 mod builtins;
+pub mod conformance;
 mod coverage;
 mod decide;
 mod engine;

@@ -9,12 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use regorus::unstable::{Module, Ref};
-use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, PolicyLengthConfig};
 use serde_json::Value;
 
 use crate::coverage::{self, Coverage};
-use crate::engine::{self, CHECK_INTERVAL, Failure, Fault, fenced, rego_error};
+use crate::engine::{self, Failure, Fault, fenced, rego_error};
 use crate::error::PolicyError;
 use crate::lint::{self, Finding};
 use crate::scan;
@@ -215,16 +214,13 @@ impl Suite {
 
     fn copy(&self, limit: Duration) -> Engine {
         let mut engine = self.engine.clone();
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit,
-            check_interval: CHECK_INTERVAL,
-        });
+        engine.set_execution_timer_config(engine::timer(limit));
         engine
     }
 
     /// Compiles once what copies of the engine would each compile again.
     fn prepare(&mut self) -> Result<(), PolicyError> {
-        let Some(path) = self.modules.iter().find_map(any_rule) else { return Ok(()) };
+        let Some(path) = self.modules.iter().find_map(scan::any_rule) else { return Ok(()) };
         engine::prepare(&mut self.engine, &path)
     }
 
@@ -278,7 +274,7 @@ fn build(
         max_lines: NonZeroUsize::new(200_000).unwrap_or(NonZeroUsize::MAX),
     };
     fenced(|| {
-        let mut engine = Engine::new();
+        let mut engine = engine::new();
         engine.set_rego_v0(options.v0_compatible);
         engine.set_strict_builtin_errors(!options.lenient_builtin_errors);
         engine.set_gather_prints(true);
@@ -331,12 +327,6 @@ fn is_reference(query: &str) -> bool {
         };
     }
     true
-}
-
-fn any_rule(module: &Ref<Module>) -> Option<String> {
-    let package = components(&module.package.refr)?;
-    let name = module.policy.iter().find_map(scan::rule_name)?;
-    Some(tree::reference(package.iter().map(String::as_str).chain([name.as_str()])))
 }
 
 fn tests_in(module: &Ref<Module>) -> Vec<Test> {
