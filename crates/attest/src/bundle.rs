@@ -10,6 +10,8 @@ use crate::encoding::{decode, encode};
 use crate::envelope::Envelope;
 use crate::json::{JsonError, from_value, parse_strict};
 
+mod lines;
+
 /// The media type that is written; the older spellings of 0.1 to 0.3 are read as well.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 

@@ -150,6 +150,21 @@ impl PublicKey {
         Self::from_spki(document.as_bytes())
     }
 
+    /// Parses the keys in a PEM text, one block after the other; at least one.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_pem_all(text: &str) -> Result<Vec<Self>, KeyError> {
+        const BEGIN: &str = "-----BEGIN ";
+        let starts: Vec<_> = text.match_indices(BEGIN).map(|(place, _)| place).collect();
+        if starts.len() < 2 {
+            return Ok(vec![Self::from_pem(text)?]);
+        }
+        let ends = starts.iter().skip(1).copied().chain([text.len()]);
+        let blocks = starts.iter().zip(ends).filter_map(|(start, end)| text.get(*start..end));
+        blocks.map(Self::from_pem).collect()
+    }
+
     /// Parses a DER SubjectPublicKeyInfo (RFC 5480) with a named curve and an uncompressed point.
     ///
     /// # Errors

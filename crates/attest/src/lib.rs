@@ -23,6 +23,7 @@ mod json;
 mod key;
 mod legacy_pem;
 mod oms;
+mod owners;
 pub mod predicate;
 mod rekor;
 mod roles;
@@ -44,6 +45,7 @@ pub use oms::{
     OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsForm, OmsHashing, OmsPredicate,
     oms_statement, oms_statement_as,
 };
+pub use owners::{MAX_OWNERS, OwnerSigned, Owners, OwnersError};
 pub use rekor::{
     HASHEDREKORD_KIND, HASHEDREKORD_VERSION, certified_hashedrekord_body, hashedrekord_body,
 };

@@ -13,10 +13,11 @@ use sealwright_manifest::Sha256;
 use crate::bundle::Bundle;
 use crate::json::from_value;
 use crate::key::{KeyError, PublicKey};
+use crate::owners::{Owners, OwnersError};
 use crate::predicate::ROLE_BINDING;
 use crate::statement::{Statement, Subject};
 use crate::time::Timestamp;
-use crate::verify::{Signed, VerifyError, check_signature};
+use crate::trust::TrustedRoot;
 
 /// A checked role binding: signed by the owner, every key parsed, no key of two principals.
 #[derive(Debug, Clone)]
@@ -51,9 +52,9 @@ pub struct RoleGrant {
 /// Why a role binding cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleBindingError {
-    /// The owner did not sign it.
+    /// Too few owners signed it, or it is not logged where it must be.
     #[error("role binding: {0}")]
-    Signature(#[from] VerifyError),
+    Owners(#[from] OwnersError),
     /// A statement of another kind.
     #[error("predicate type {found:?} is not a role binding")]
     Type {
@@ -99,15 +100,17 @@ struct WirePrincipal {
 }
 
 impl RoleBinding {
-    /// The role binding in a bundle signed by the owner.
+    /// The role binding that enough owners signed, one bundle for each of them; with `root`, all of which
+    /// must be logged.
     ///
     /// # Errors
     /// [`RoleBindingError`].
-    pub fn verify(bundle: &Bundle, owner: &PublicKey) -> Result<Self, RoleBindingError> {
-        Self::from_signed(&check_signature(bundle, owner)?)
-    }
-
-    fn from_signed(signed: &Signed) -> Result<Self, RoleBindingError> {
+    pub fn verify(
+        bundles: &[Bundle],
+        owners: &Owners,
+        root: Option<&TrustedRoot>,
+    ) -> Result<Self, RoleBindingError> {
+        let signed = owners.verify(bundles, root)?;
         let Statement { predicate_type, predicate, .. } = signed.statement();
         if predicate_type != ROLE_BINDING {
             return Err(RoleBindingError::Type { found: predicate_type.clone() });

@@ -293,6 +293,11 @@ impl Signed {
         &self.statement
     }
 
+    /// The statement, for whoever needs nothing else.
+    pub(crate) fn into_statement(self) -> Statement {
+        self.statement
+    }
+
     /// The checked OMS predicate, when the statement is an OMS signature.
     pub fn oms(&self) -> Option<&OmsPredicate> {
         self.oms.as_ref()

@@ -174,9 +174,7 @@ impl From<RoleBindingError> for CliError {
     fn from(error: RoleBindingError) -> Self {
         let message = error.to_string();
         match error {
-            RoleBindingError::Signature(_) => {
-                Self::failed(message).hint("the role binding must be signed by the owner's key")
-            }
+            RoleBindingError::Owners(error) => Self { message, ..Self::from(error) },
             RoleBindingError::Type { .. } => {
                 Self::input(message).hint("make one with `sealwright roles sign`")
             }

@@ -11,6 +11,7 @@ mod gaps;
 mod keyref;
 mod model;
 mod output;
+mod owners;
 mod policy;
 mod service;
 mod siblings;

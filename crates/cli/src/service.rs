@@ -12,8 +12,8 @@ use sealwright_server::client::{ClientError, ServiceClient};
 
 use crate::error::CliError;
 use crate::files::{self, Access};
-use crate::keyref;
 use crate::output::{self, DIM, Ui};
+use crate::owners::{OwnerArgs, read_bundles};
 
 /// The attestation service to log to or to ask.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,9 +51,8 @@ pub(crate) struct TrustArgs {
     /// Role binding made by `sealwright roles sign`.
     #[arg(long, value_name = "FILE", env = "SEALWRIGHT_ROLES")]
     pub(crate) roles: Option<PathBuf>,
-    /// Public key of the owner, who signed the role binding.
-    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_OWNER_KEY")]
-    pub(crate) owner_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) owners: OwnerArgs,
 }
 
 impl ServiceArgs {
@@ -113,8 +112,8 @@ impl TrustArgs {
         };
         let root = self.root()?.ok_or_else(|| missing("--trusted-root FILE"))?;
         let roles = self.roles.as_deref().ok_or_else(|| missing("--roles FILE"))?;
-        let owner = self.owner_key.as_deref().ok_or_else(|| missing("--owner-key FILE"))?;
-        let binding = RoleBinding::verify(&read_bundle(roles)?, &keyref::read_public(owner)?)
+        let owners = self.owners.owners()?.ok_or_else(|| missing("--owner-key FILE"))?;
+        let binding = RoleBinding::verify(&read_bundles(roles)?, &owners, None)
             .map_err(|error| CliError::from(error).about(roles.display()))?;
         Ok((binding, root))
     }

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Policy: a directory, or `starter` for the built-in one.
     #[arg(long, value_name = "DIR", default_value = "starter")]
     policy: PolicyChoice,
+    /// Witness (C2SP vkey) whose cosignature on the log's checkpoint policy is told of; may be repeated.
+    #[arg(long = "witness", value_name = "VKEY")]
+    witnesses: Vec<String>,
     /// Environment that approvals must be for.
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
@@ -105,10 +108,15 @@ fn load(args: &Args) -> Result<Admission, CliError> {
     };
     let client = args.service.client()?.ok_or_else(|| missing("--service URL"))?;
     let file = |path: &Option<PathBuf>, option| path.clone().ok_or_else(|| missing(option));
+    if args.trust.owners.files().is_empty() {
+        return Err(missing("--owner-key FILE"));
+    }
     let config = Config {
         role_binding: file(&args.trust.roles, "--roles FILE")?,
-        owner_key: file(&args.trust.owner_key, "--owner-key FILE")?,
+        owner_keys: args.trust.owners.files().to_vec(),
+        owners_required: args.trust.owners.required(),
         trusted_root: file(&args.trust.trusted_root, "--trusted-root FILE")?,
+        witnesses: args.witnesses.clone(),
         policy: args.policy.directory().map(Path::to_owned),
         decisions: args.decisions.clone(),
         environment: args.environment.clone(),
@@ -181,6 +189,7 @@ impl From<ConfigError> for CliError {
             {
                 Self::input(message).hint("check the path")
             }
+            ConfigError::Witnesses(error) => error.into(),
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
                 Self::environment(message).hint("check the path and who may use it")
             }

@@ -3,13 +3,14 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_attest::{RoleBinding, parse_strict};
+use sealwright_attest::{Owners, RoleBinding, parse_strict};
 
 use crate::error::CliError;
 use crate::files;
 use crate::keyref::{self, SigningKeyArgs};
 use crate::output::{self, GOOD, Ui};
-use crate::service::{KeyId, ServiceArgs, TrustArgs, make, read_bundle};
+use crate::owners::{OwnerArgs, read_bundles};
+use crate::service::{KeyId, ServiceArgs, TrustArgs, make};
 
 /// Bind people and pipelines to roles, as the owner.
 #[derive(Debug, clap::Args)]
@@ -51,9 +52,8 @@ struct ShowArgs {
     /// Role binding.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Public key of the owner.
-    #[arg(long, value_name = "FILE", env = "SEALWRIGHT_OWNER_KEY")]
-    owner_key: PathBuf,
+    #[command(flatten)]
+    owners: OwnerArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -77,7 +77,8 @@ fn sign(args: &SignArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let output = args.output.clone();
     let made =
         make(&statement, KeyId::Hint, signer.as_ref(), &args.service, root.as_ref(), output)?;
-    let binding = RoleBinding::verify(&made.bundle, &made.key)?;
+    let signer = Owners::new(vec![made.key.clone()], 1)?;
+    let binding = RoleBinding::verify(&[made.bundle.clone()], &signer, None)?;
     let mut value = made.to_value();
     value["ok"] = json!(true);
     value["principals"] = principals_value(&binding);
@@ -88,8 +89,8 @@ fn sign(args: &SignArgs, ui: &Ui) -> Result<ExitCode, CliError> {
 }
 
 fn show(args: &ShowArgs, ui: &Ui) -> Result<ExitCode, CliError> {
-    let owner = keyref::read_public(&args.owner_key)?;
-    let binding = RoleBinding::verify(&read_bundle(&args.file)?, &owner)
+    let owners = args.owners.require()?;
+    let binding = RoleBinding::verify(&read_bundles(&args.file)?, &owners, None)
         .map_err(|error| CliError::from(error).about(args.file.display()))?;
     let value = json!({
         "ok": true,

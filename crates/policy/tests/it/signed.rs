@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use sealwright_attest::{
     Bundle, Curve, HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, KeyFile, LogEntry,
-    RoleBinding, Signer, Statement, Subject, Timestamp, TransparencyLog, TrustedRoot, Verified,
-    hashedrekord_body, oms_statement, predicate, sign, verify,
+    Owners, RoleBinding, Signer, Statement, Subject, Timestamp, TransparencyLog, TrustedRoot,
+    Verified, hashedrekord_body, oms_statement, predicate, sign, verify,
 };
 use sealwright_manifest::{Hashing, Manifest, Sha256, WalkOptions, digest_model};
 use sealwright_policy::{LogView, Request, Verdict, decide};
@@ -147,6 +147,7 @@ impl World {
             origin: "log.example".into(),
             checkpoint_time: time(LOGGED_AT),
             tree_size: self.size,
+            witnesses: Vec::new(),
         };
         decide(&STARTER, &request, Some(&log), facts)
     }
@@ -176,7 +177,8 @@ fn role_binding(keys: &BTreeMap<&'static str, KeyFile>, owner: &KeyFile) -> Role
         .collect();
     let statement = RoleBinding::statement(json!({ "principals": principals })).unwrap();
     let bundle = sign(statement.to_payload(), owner, "").unwrap();
-    RoleBinding::verify(&bundle, owner.public_key()).unwrap()
+    let owners = Owners::new(vec![owner.public_key().clone()], 1).unwrap();
+    RoleBinding::verify(&[bundle], &owners, None).unwrap()
 }
 
 fn codes(verdict: &Verdict) -> Vec<&str> {

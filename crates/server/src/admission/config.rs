@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sealwright_attest::{
-    Bundle, BundleError, KeyError, PublicKey, RoleBinding, RoleBindingError, TrustError,
-    TrustedRoot,
+    Bundle, BundleError, KeyError, Owners, OwnersError, PublicKey, RoleBinding, RoleBindingError,
+    TrustError, TrustedRoot,
 };
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Policy, PolicyError};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::admit::Admission;
 use super::record::DecisionLog;
-use crate::evidence::{EvidenceSource, LogMemory};
+use crate::evidence::{EvidenceSource, LogMemory, Witnesses, WitnessesError};
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
@@ -27,10 +27,17 @@ const MAX_FILE: u64 = 64 << 20;
 pub struct Config {
     /// The signed role binding, a Sigstore bundle.
     pub role_binding: PathBuf,
-    /// The owner's public key in PEM, by which the role binding is signed.
-    pub owner_key: PathBuf,
+    /// The owners' public keys in PEM, one or several a file, by which the role binding is signed.
+    pub owner_keys: Vec<PathBuf>,
+    /// How many owners must have signed; without this 2, or 1 if there is only one key.
+    #[serde(default)]
+    pub owners_required: Option<usize>,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
+    /// Keys of witnesses (C2SP vkeys of type 4). Policy is told which of them cosigned the checkpoint, and
+    /// says how many it wants.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
     /// The policy's folder; the starter policy that is built in, if there is none.
     #[serde(default)]
     pub policy: Option<PathBuf>,
@@ -65,14 +72,17 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// The owner's key is not a public key that can be used.
-    #[error("{} is not the owner's public key", path.display())]
+    /// An owner's key is not a public key that can be used.
+    #[error("{} is not an owner's public key", path.display())]
     OwnerKey {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         source: KeyError,
     },
+    /// There are no such owners.
+    #[error(transparent)]
+    Owners(#[from] OwnersError),
     /// The role binding is not a bundle.
     #[error("{} is not a role binding", path.display())]
     RoleBindingFormat {
@@ -81,8 +91,8 @@ pub enum ConfigError {
         /// What is wrong.
         source: BundleError,
     },
-    /// The role binding is not signed by the owner, or not sound.
-    #[error("{} is not a role binding of the owner", path.display())]
+    /// The role binding is not signed by the owners, or not sound.
+    #[error("{} is not a role binding of the owners", path.display())]
     RoleBinding {
         /// The file.
         path: PathBuf,
@@ -103,6 +113,9 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
+    /// The witnesses cannot be used.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessesError),
     /// The policy cannot be used.
     #[error("{} is not a policy", path.display())]
     Policy {
@@ -159,7 +172,7 @@ impl Admission {
         }
         let (root, root_digest) = load_root(&config.trusted_root)?;
         Ok(Self {
-            roles: load_roles(&config.role_binding, &config.owner_key)?,
+            roles: load_roles(&config.role_binding, &load_owners(config)?)?,
             root,
             root_digest,
             policy: load_policy(config.policy.as_deref())?,
@@ -168,7 +181,7 @@ impl Admission {
             insecure_allow_unnamed: config.insecure_allow_unnamed,
             deadline_ms: config.deadline_ms,
             source,
-            memory: LogMemory::default(),
+            memory: LogMemory::new(Witnesses::parse(&config.witnesses)?),
             decisions: DecisionLog::open(&config.decisions).map_err(|source| {
                 ConfigError::Decisions { path: config.decisions.clone(), source }
             })?,
@@ -176,14 +189,25 @@ impl Admission {
     }
 }
 
-fn load_roles(binding: &Path, owner: &Path) -> Result<RoleBinding, ConfigError> {
-    let (path, owner_path) = (binding.to_owned(), owner.to_owned());
-    let pem = String::from_utf8_lossy(&read(owner)?).into_owned();
-    let owner = PublicKey::from_pem(&pem)
-        .map_err(|source| ConfigError::OwnerKey { path: owner_path, source })?;
-    let bundle = Bundle::parse(&read(binding)?)
+fn load_owners(config: &Config) -> Result<Owners, ConfigError> {
+    let mut keys = Vec::new();
+    for path in &config.owner_keys {
+        let pem = String::from_utf8_lossy(&read(path)?).into_owned();
+        keys.extend(
+            PublicKey::from_pem_all(&pem)
+                .map_err(|source| ConfigError::OwnerKey { path: path.clone(), source })?,
+        );
+    }
+    let required = config.owners_required.unwrap_or_else(|| keys.len().clamp(1, 2));
+    Ok(Owners::new(keys, required)?)
+}
+
+fn load_roles(binding: &Path, owners: &Owners) -> Result<RoleBinding, ConfigError> {
+    let path = binding.to_owned();
+    let bundles = Bundle::parse_all(&read(binding)?)
         .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
-    RoleBinding::verify(&bundle, &owner).map_err(|source| ConfigError::RoleBinding { path, source })
+    RoleBinding::verify(&bundles, owners, None)
+        .map_err(|source| ConfigError::RoleBinding { path, source })
 }
 
 fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {

@@ -135,8 +135,10 @@ impl Scene {
         };
         let service = Arc::new(Service { state: Mutex::new(state) });
         let mut config = Config {
+            witnesses: Vec::new(),
             role_binding: write(&dir, "roles.json", people.role_binding().to_json()),
-            owner_key: write(&dir, "owner.pem", people.owner.public_key().pem()),
+            owner_keys: vec![write(&dir, "owner.pem", people.owner.public_key().pem())],
+            owners_required: None,
             trusted_root: write(&dir, "trusted_root.json", root.to_json()),
             policy: Some(policy_dir()),
             decisions: dir.path().join("decisions.jsonl"),

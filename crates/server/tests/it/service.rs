@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Barrier;
 
 use sealwright_attest::{
-    Bundle, Curve, KeyFile, PublicKey, RoleBinding, Signer as _, Statement, Subject, TrustedRoot,
-    VerificationMaterial, Verified, check_signature, sign, verify,
+    Bundle, Curve, KeyFile, Owners, PublicKey, RoleBinding, Signer as _, Statement, Subject,
+    TrustedRoot, VerificationMaterial, Verified, check_signature, sign, verify,
 };
 use sealwright_manifest::Sha256;
 use sealwright_server::client::{ClientError, ServiceClient};
@@ -64,8 +64,9 @@ fn verified(bundle: &Bundle, signer: &KeyFile, trusted_root: &str) -> Verified {
         "roles": [],
     }]});
     let binding = RoleBinding::statement(predicate).unwrap();
+    let owners = Owners::new(vec![owner.public_key().clone()], 1).unwrap();
     let binding = sign(binding.to_payload(), &owner, "").unwrap();
-    let roles = RoleBinding::verify(&binding, owner.public_key()).unwrap();
+    let roles = RoleBinding::verify(&[binding], &owners, None).unwrap();
     verify(bundle, &roles, &TrustedRoot::parse(trusted_root.as_bytes()).unwrap()).unwrap()
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Verdict,
     let policy = choice.load()?;
     let (roles, root) = args.trust.require()?;
     let source = source(args)?;
-    let memory = LogMemory::default();
+    let memory = LogMemory::new(args.signer.keyless.witnesses()?);
     let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
         .map_err(|denial| no_evidence(&denial))?;
     let time = clock::now()?;

@@ -27,13 +27,13 @@ fn every_file_is_named_when_it_is_wrong() {
     let error = refused(|_, config| missing(config));
     assert_eq!(error.to_string(), "cannot read /nowhere/root.json");
 
-    let error = refused(|scene, config| config.owner_key = write(&scene.dir, "o", "no key"));
+    let error = refused(|scene, config| config.owner_keys = vec![write(&scene.dir, "o", "no key")]);
     assert!(matches!(error, ConfigError::OwnerKey { .. }), "{error}");
     let error = refused(|scene, config| config.role_binding = write(&scene.dir, "r", "{}"));
     assert!(matches!(error, ConfigError::RoleBindingFormat { .. }), "{error}");
     let error = refused(|scene, config| {
         let other = scene.people.stranger.public_key().pem();
-        config.owner_key = write(&scene.dir, "o", other);
+        config.owner_keys = vec![write(&scene.dir, "o", other)];
     });
     assert!(matches!(error, ConfigError::RoleBinding { .. }), "{error}");
     let error = refused(|scene, config| config.trusted_root = write(&scene.dir, "t", "{}"));

@@ -2,15 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod owners;
+
 use std::fs;
 
 use serde_json::{Value, json};
 
 use sealwright_attest::{
     Bundle, Curve, HASHEDREKORD_KIND, HASHEDREKORD_VERSION, InclusionEvidence, KeyFile, LogEntry,
-    OMS_PREDICATE_TYPE, OmsPredicate, PublicKey, RoleBinding, RoleBindingError, Signer, Statement,
-    Subject, Timestamp, TransparencyLog, TrustedRoot, VerificationMaterial, VerifyError,
-    check_signature, hashedrekord_body, model_subjects, oms_statement, predicate, sign, verify,
+    OMS_PREDICATE_TYPE, OmsPredicate, Owners, OwnersError, PublicKey, RoleBinding,
+    RoleBindingError, Signer, Statement, Subject, Timestamp, TransparencyLog, TrustedRoot,
+    VerificationMaterial, VerifyError, check_signature, hashedrekord_body, model_subjects,
+    oms_statement, predicate, sign, verify,
 };
 use sealwright_manifest::{Difference, Hashing, Manifest, Sha256, WalkOptions, digest_model};
 use sealwright_tlog::{
@@ -41,7 +44,7 @@ impl World {
         let binding = roles_predicate(&self.officer.public_key().pem(), "2000-01-01T00:00:00Z");
         let statement = RoleBinding::statement(binding).unwrap();
         let bundle = sign(statement.to_payload(), &self.owner, "").unwrap();
-        RoleBinding::verify(&bundle, self.owner.public_key()).unwrap()
+        RoleBinding::verify(&[bundle], &owner(&self.owner), None).unwrap()
     }
 
     fn root(&self) -> TrustedRoot {
@@ -98,6 +101,10 @@ impl World {
     fn verify(&self, bundle: &Bundle) -> Result<sealwright_attest::Verified, VerifyError> {
         verify(bundle, &self.roles(), &self.root())
     }
+}
+
+fn owner(key: &KeyFile) -> Owners {
+    Owners::new(vec![key.public_key().clone()], 1).unwrap()
 }
 
 fn roles_predicate(pem: &str, from: &str) -> Value {
@@ -305,11 +312,14 @@ fn a_role_binding_is_the_owners_and_unambiguous() {
     let good = roles_predicate(&pem, "2000-01-01T00:00:00Z");
     let statement = RoleBinding::statement(good.clone()).unwrap();
     let forged = sign(statement.to_payload(), &world.officer, "").unwrap();
-    let result = RoleBinding::verify(&forged, world.owner.public_key());
-    assert!(matches!(result, Err(RoleBindingError::Signature(_))), "{result:?}");
+    let result = RoleBinding::verify(&[forged], &owner(&world.owner), None);
+    assert!(
+        matches!(result, Err(RoleBindingError::Owners(OwnersError::NotOwner { .. }))),
+        "{result:?}"
+    );
 
     let approval = sign(approval_statement().to_payload(), &world.owner, "").unwrap();
-    let result = RoleBinding::verify(&approval, world.owner.public_key());
+    let result = RoleBinding::verify(&[approval], &owner(&world.owner), None);
     assert!(matches!(result, Err(RoleBindingError::Type { .. })), "{result:?}");
 
     let mut twice = good.clone();
