@@ -14,8 +14,9 @@ use crate::home::{Home, text};
 
 const DECISION: &str = "data.sealwright.main.decision";
 
-/// How many inputs with two changes are decided, beside all with one.
-const PAIRS: usize = 1500;
+/// How many inputs with one change are decided by each policy, and how many with two.
+const SINGLES: usize = 3000;
+const PAIRS: usize = 600;
 
 /// Changes after which the two engines may answer differently, with the reason; docs/policy.md has
 /// the same table. A pointer is that of the change, or of what it is in.
@@ -87,7 +88,10 @@ fn opa_decides_the_same() {
         if !suite.declares("data.sealwright.main", "decision") {
             continue;
         }
-        let base = suite.query("data.sealwright.fixtures_test.base", &json!({})).unwrap();
+        let base = match fs::read(policy.join("input.json")) {
+            Ok(input) => serde_json::from_slice(&input).unwrap(),
+            Err(_) => suite.query("data.sealwright.fixtures_test.base", &json!({})).unwrap(),
+        };
         let inputs = inputs(&base);
         let values: Vec<Value> = inputs.iter().map(|(_, input)| input.clone()).collect();
         let ours: Vec<Value> = suite.query_all(DECISION, &values).into_iter().map(told).collect();
@@ -116,19 +120,20 @@ fn opa_decides_the_same() {
         );
         decided += inputs.len();
     }
-    assert!(decided > 3000, "{decided}");
+    assert!(decided > 2000, "{decided}");
 }
 
 /// Pointer and kind of each change.
 type Changes = Vec<(String, &'static str)>;
 
-/// The input as it is, after every change, and after some pairs of changes.
+/// The input as it is, after every change or so many of them all over it, and after pairs of changes.
 fn inputs(base: &Value) -> Vec<(Changes, Value)> {
     let mut inputs = vec![(Vec::new(), base.clone())];
     let first = mutations(base);
     let change = |mutation: &sealwright_policy::Mutation| (mutation.pointer.clone(), mutation.kind);
-    inputs.extend(first.iter().map(|mutation| (vec![change(mutation)], mutation.apply(base))));
-    // Steps that share no divisor with the number of changes come by all of them, in another order.
+    let step = first.len().div_ceil(SINGLES);
+    let some = first.iter().step_by(step);
+    inputs.extend(some.map(|mutation| (vec![change(mutation)], mutation.apply(base))));
     for number in 0..PAIRS {
         let one = &first[number * 7919 % first.len()];
         let changed = one.apply(base);
