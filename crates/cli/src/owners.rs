@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealwright_attest::{Bundle, Owners, OwnersError, PublicKey};
+use sealwright_attest::{Bundle, Owners, OwnersError, PublicKey, VerifyError};
 
 use crate::error::CliError;
 use crate::files;
@@ -13,10 +13,16 @@ use crate::keyref;
 pub(crate) struct OwnerArgs {
     /// Public key of an owner, who signs role bindings and policies; may be repeated, and a file may
     /// hold several keys.
-    #[arg(long = "owner-key", value_name = "FILE", env = "SEALWRIGHT_OWNER_KEY")]
+    #[arg(
+        id = "owner_keys",
+        long = "owner-key",
+        value_name = "FILE",
+        env = "SEALWRIGHT_OWNER_KEY"
+    )]
     keys: Vec<PathBuf>,
     /// How many owners must have signed; without this 2, or 1 if there is only one key.
     #[arg(
+        id = "owners_required",
         long = "owners-required",
         value_name = "N",
         env = "SEALWRIGHT_OWNERS_REQUIRED",
@@ -84,6 +90,8 @@ impl From<OwnersError> for CliError {
             }
             OwnersError::TooFew { .. } => Self::failed(message)
                 .hint("another owner has to add a signature: `… sign --add FILE`"),
+            OwnersError::Signature { source: VerifyError::NotLogged, .. } => Self::failed(message)
+                .hint("have it logged: `sealwright roles publish FILE --service URL`"),
             OwnersError::NotOwner { .. } | OwnersError::Signature { .. } => {
                 Self::failed(message).hint("check --owner-key: who should have signed?")
             }

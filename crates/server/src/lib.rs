@@ -24,4 +24,5 @@ pub mod service;
 mod state;
 mod text;
 pub mod tls;
+mod traces;
 pub mod witness;

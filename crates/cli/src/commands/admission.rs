@@ -123,6 +123,7 @@ fn load(args: &Args) -> Result<Admission, CliError> {
         cluster: args.cluster.clone(),
         deadline_ms: args.deadline_ms,
         insecure_allow_unnamed: args.insecure_allow_unnamed,
+        insecure_unlogged_roles: args.trust.insecure_unlogged_roles,
     };
     Ok(Admission::load(&config, Arc::new(client))?)
 }
@@ -151,6 +152,9 @@ fn tls_config(args: &Args) -> Result<Arc<ServerTls>, CliError> {
 fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     if args.insecure_allow_unnamed {
         ui.note(&format!("{BAD}insecure:{BAD:#} pods that name no model are let through"));
+    }
+    if args.trust.insecure_unlogged_roles {
+        ui.note(&format!("{BAD}insecure:{BAD:#} the role binding need not be in any log"));
     }
     let url = format!("https://{address}/validate");
     let mut value = json!({

@@ -36,6 +36,7 @@ mod openapi;
 mod pki;
 mod policy;
 mod policy_tools;
+mod roles;
 mod server;
 mod service;
 #[cfg(feature = "scale-out")]

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 43] = [
+const COMMANDS: [&str; 49] = [
     "",
     "digest",
     "sign",
@@ -19,6 +19,12 @@ const COMMANDS: [&str; 43] = [
     "roles",
     "roles sign",
     "roles show",
+    "roles diff",
+    "roles publish",
+    "roles add",
+    "roles end",
+    "roles rotate",
+    "roles lost",
     "serve",
     "serve init",
     "serve trust",

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::admit::Admission;
 use super::record::DecisionLog;
-use crate::evidence::{EvidenceSource, LogMemory, Witnesses, WitnessesError};
+use crate::evidence::{EvidenceSource, LogMemory, RoleBindings, Witnesses, WitnessesError};
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
@@ -32,6 +32,9 @@ pub struct Config {
     /// How many owners must have signed; without this 2, or 1 if there is only one key.
     #[serde(default)]
     pub owners_required: Option<usize>,
+    /// Takes a role binding that is in no log: nobody can then see who has been given a role for a day.
+    #[serde(default)]
+    pub insecure_unlogged_roles: bool,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
     /// Keys of witnesses (C2SP vkeys of type 4). Policy is told which of them cosigned the checkpoint, and
@@ -172,7 +175,7 @@ impl Admission {
         }
         let (root, root_digest) = load_root(&config.trusted_root)?;
         Ok(Self {
-            roles: load_roles(&config.role_binding, &load_owners(config)?)?,
+            roles: load_roles(config, &root)?,
             root,
             root_digest,
             policy: load_policy(config.policy.as_deref())?,
@@ -202,12 +205,14 @@ fn load_owners(config: &Config) -> Result<Owners, ConfigError> {
     Ok(Owners::new(keys, required)?)
 }
 
-fn load_roles(binding: &Path, owners: &Owners) -> Result<RoleBinding, ConfigError> {
-    let path = binding.to_owned();
-    let bundles = Bundle::parse_all(&read(binding)?)
+fn load_roles(config: &Config, root: &TrustedRoot) -> Result<RoleBindings, ConfigError> {
+    let (owners, path) = (load_owners(config)?, config.role_binding.clone());
+    let bundles = Bundle::parse_all(&read(&path)?)
         .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
-    RoleBinding::verify(&bundles, owners, None)
-        .map_err(|source| ConfigError::RoleBinding { path, source })
+    let root = (!config.insecure_unlogged_roles).then_some(root);
+    let binding = RoleBinding::verify(&bundles, &owners, root)
+        .map_err(|source| ConfigError::RoleBinding { path, source })?;
+    Ok(RoleBindings::new(owners, binding))
 }
 
 fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {
@@ -220,7 +225,7 @@ fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {
 
 fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {
     let (path, bytes) = (file.to_owned(), read(file)?);
-    let root = TrustedRoot::parse(&bytes)
+    let root = sealwright_sigstore::trusted_root(&bytes)
         .map_err(|source| ConfigError::TrustedRoot { path: path.clone(), source })?;
     if root.logs().is_empty() {
         return Err(ConfigError::NoLog { path });

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
-use sealwright_attest::predicate;
 use sealwright_manifest::Sha256;
 use sealwright_tlog::ConsistencyProof;
 
@@ -20,12 +19,13 @@ pub trait EvidenceSource: Send + Sync {
     /// [`SourceError`]; an empty list only says that there is nothing.
     fn statements_about(&self, model: &Sha256) -> Result<Found, SourceError>;
 
-    /// Every revocation by the keys with these ids, whatever it is about: one of a signer reaches all
-    /// models. Others need not be given: strangers' count for nothing, and may be as many as they like.
+    /// Every statement of this type by these signers, whatever it is about: a revocation of a signer
+    /// reaches all models. Others' need not be given: strangers' count for nothing, and may be as many as
+    /// they like.
     ///
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
-    fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError>;
+    fn statements_by(&self, predicate_type: &str, signers: &Signers) -> Result<Found, SourceError>;
 
     /// The log's newest checkpoint, a signed note.
     ///
@@ -38,6 +38,15 @@ pub trait EvidenceSource: Send + Sync {
     /// # Errors
     /// [`SourceError`].
     fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError>;
+}
+
+/// Who may have signed what is asked for: any of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signers {
+    /// Ids of keys.
+    pub keys: BTreeSet<String>,
+    /// Subjects of certificates, with the OIDC issuer; any issuer if there is none.
+    pub identities: BTreeSet<(String, Option<String>)>,
 }
 
 /// Why the service gave no answer that can be used.
@@ -63,14 +72,23 @@ impl EvidenceSource for ServiceClient {
         Ok(self.find(&StatementQuery { subject, ..StatementQuery::default() })?)
     }
 
-    fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
+    fn statements_by(&self, predicate_type: &str, signers: &Signers) -> Result<Found, SourceError> {
+        let of_type = StatementQuery {
+            predicate_type: Some(predicate_type.to_owned()),
+            ..StatementQuery::default()
+        };
+        let by_key = signers
+            .keys
+            .iter()
+            .map(|key| StatementQuery { signer: Some(key.clone()), ..of_type.clone() });
+        let certified = signers.identities.iter().map(|(subject, issuer)| StatementQuery {
+            identity: Some(subject.clone()),
+            issuer: issuer.clone(),
+            ..of_type.clone()
+        });
         let mut all = Found::from(Vec::new());
-        for signer in signers {
-            let found = self.find(&StatementQuery {
-                predicate_type: Some(predicate::REVOCATION.to_owned()),
-                signer: Some(signer.clone()),
-                ..StatementQuery::default()
-            })?;
+        for query in by_key.chain(certified) {
+            let found = self.find(&query)?;
             all.bundles.extend(found.bundles);
             all.erased.extend(found.erased);
             all.complete &= found.complete;

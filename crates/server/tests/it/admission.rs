@@ -7,17 +7,18 @@ mod config;
 mod evidence;
 mod fuzz;
 mod http;
+mod roles;
 mod service;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use sealwright_attest::predicate::{REVOCATION, ROLE_BINDING};
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
 use sealwright_server::client::{ErasedStatement, Found};
-use sealwright_server::evidence::{EvidenceSource, SourceError};
+use sealwright_server::evidence::{EvidenceSource, Signers, SourceError};
 use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
 
@@ -44,8 +45,10 @@ struct ServiceState {
     statements: Vec<Bundle>,
     /// Beside those among the statements.
     revocations: Vec<Bundle>,
+    role_bindings: Vec<Bundle>,
     /// Of which nothing but the entries are left.
     erased: Vec<ErasedStatement>,
+    erased_role_bindings: Vec<ErasedStatement>,
     /// Whether everything is shown.
     complete: bool,
     fault: Option<SourceError>,
@@ -80,9 +83,18 @@ impl EvidenceSource for Service {
         state.fault.clone().map_or(Ok(found), Err)
     }
 
-    fn revocations(&self, _: &BTreeSet<String>) -> Result<Found, SourceError> {
+    fn statements_by(&self, predicate_type: &str, _: &Signers) -> Result<Found, SourceError> {
         let state = self.state();
-        state.fault.clone().map_or(Ok(state.revocations.clone().into()), Err)
+        let found = match predicate_type {
+            REVOCATION => state.revocations.clone().into(),
+            ROLE_BINDING => Found {
+                bundles: state.role_bindings.clone(),
+                erased: state.erased_role_bindings.clone(),
+                complete: true,
+            },
+            other => panic!("who asks for {other}?"),
+        };
+        state.fault.clone().map_or(Ok(found), Err)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -116,7 +128,10 @@ impl Scene {
     fn at(now: Timestamp, configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (people, model) = (People::new(), model("weights"));
-        let mut log = MemoryLog::new(now);
+        // The roles were bound the day before.
+        let mut log = MemoryLog::new(Timestamp::from_unix(now.unix() - 86400).unwrap());
+        let binding = log.append(people.role_binding(), &people.owner);
+        log.set_time(now);
         let mut statements = Vec::new();
         for (key, statement) in approvable(&people, &model, now) {
             statements.push(log.append(sign_with(key, &statement), key));
@@ -126,7 +141,9 @@ impl Scene {
             log,
             statements,
             revocations: Vec::new(),
+            role_bindings: vec![binding.clone()],
             erased: Vec::new(),
+            erased_role_bindings: Vec::new(),
             complete: true,
             fault: None,
             checkpoint: None,
@@ -135,10 +152,11 @@ impl Scene {
         };
         let service = Arc::new(Service { state: Mutex::new(state) });
         let mut config = Config {
+            role_binding: write(&dir, "roles.json", binding.to_json()),
             witnesses: Vec::new(),
-            role_binding: write(&dir, "roles.json", people.role_binding().to_json()),
             owner_keys: vec![write(&dir, "owner.pem", people.owner.public_key().pem())],
             owners_required: None,
+            insecure_unlogged_roles: false,
             trusted_root: write(&dir, "trusted_root.json", root.to_json()),
             policy: Some(policy_dir()),
             decisions: dir.path().join("decisions.jsonl"),

@@ -1,15 +1,17 @@
 //! `verify --policy`: the same decision as the admission controller's, for a person or a CI job.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::Bundle;
+use sealwright_attest::predicate::ROLE_BINDING;
+use sealwright_attest::{Bundle, Statement};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Request, Verdict, decide};
 use sealwright_server::client::Found;
-use sealwright_server::evidence::{self, Denial, EvidenceSource, LogMemory, SourceError, code};
+use sealwright_server::evidence::{
+    self, Denial, EvidenceSource, LogMemory, RolesRecord, Signers, SourceError, code,
+};
 use sealwright_tlog::ConsistencyProof;
 
 use crate::clock;
@@ -17,8 +19,8 @@ use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
 use crate::output::{BAD, GOOD, fields, plain};
+use crate::owners::read_bundles;
 use crate::policy::PolicyChoice;
-use crate::service::read_bundle;
 
 /// What to decide, and on which evidence.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,7 +46,10 @@ impl PolicyArgs {
 }
 
 /// Gathers the evidence about the model and decides.
-pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Verdict, CliError> {
+pub(crate) fn decide_model(
+    args: &Args,
+    model_digest: Sha256,
+) -> Result<(Verdict, RolesRecord), CliError> {
     let Some(choice) = &args.policy.policy else {
         return Err(CliError::input("no policy").hint("give --policy DIR"));
     };
@@ -69,7 +74,8 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Verdict,
         model_digest,
         rejected: gathered.ignored,
     };
-    Ok(decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified))
+    let verdict = decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified);
+    Ok((verdict, RolesRecord::of(&gathered.roles)))
 }
 
 /// No answer is nobody's verdict; an answer that contradicts the log is one.
@@ -80,6 +86,9 @@ fn no_evidence(denial: &Denial) -> CliError {
             .hint("check --service URL, and that `sealwright serve` is running there"),
         code::LOG_CHECKPOINT_INVALID => CliError::failed(message)
             .hint("the trusted root must be that of the log which is asked"),
+        code::ROLES_AMBIGUOUS | code::ROLES_UNREADABLE | code::ROLES_ERASED => {
+            CliError::failed(message).hint("the owners have to sign and publish another revision")
+        }
         _ => CliError::failed(message)
             .hint("fetch the newest checkpoint; if it stays so, the log hides something"),
     }
@@ -88,9 +97,9 @@ fn no_evidence(denial: &Denial) -> CliError {
 /// The service, or the files that were given instead.
 fn source(args: &Args) -> Result<Box<dyn EvidenceSource>, CliError> {
     if let Some(checkpoint) = &args.policy.checkpoint {
-        let bundles = args.policy.attestations.iter().map(|path| read_bundle(path));
+        let bundles = args.policy.attestations.iter().map(|path| read_bundles(path));
         return Ok(Box::new(FileSource {
-            bundles: bundles.collect::<Result<_, _>>()?,
+            bundles: bundles.collect::<Result<Vec<_>, _>>()?.concat(),
             checkpoint: files::read(checkpoint, "checkpoint", 1 << 20)?,
         }));
     }
@@ -113,9 +122,18 @@ impl EvidenceSource for FileSource {
         Ok(self.bundles.clone().into())
     }
 
-    fn revocations(&self, _signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        // Those that were given are among the statements.
-        Ok(Vec::new().into())
+    fn statements_by(
+        &self,
+        predicate_type: &str,
+        _signers: &Signers,
+    ) -> Result<Found, SourceError> {
+        // Revocations that were given are among the statements.
+        let is_wanted = |bundle: &&Bundle| {
+            let statement = Statement::parse(&bundle.envelope().payload);
+            predicate_type == ROLE_BINDING
+                && statement.is_ok_and(|statement| statement.predicate_type == ROLE_BINDING)
+        };
+        Ok(self.bundles.iter().filter(is_wanted).cloned().collect::<Vec<_>>().into())
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -144,6 +162,20 @@ pub(crate) fn verdict_value(verdict: &Verdict) -> Result<Value, CliError> {
         "policy_input": verdict.input,
         "verification_summary": verdict.to_vsa_predicate(verifier, version, time, &uri),
     }))
+}
+
+/// Which role binding decided, for people.
+pub(crate) fn roles_text(roles: &RolesRecord) -> String {
+    let revision = match roles.revision {
+        0 => "without a revision".to_owned(),
+        revision => format!("revision {revision}"),
+    };
+    let signed = match roles.owners {
+        1 => "signed by one owner, who can change it alone".to_owned(),
+        owners => format!("signed by {owners} owners"),
+    };
+    let logged = if roles.logged { "" } else { "; insecure: it is in no log" };
+    fields(&[("roles", format!("{revision}, {signed}{logged}"))])
 }
 
 /// The verdict for people.
