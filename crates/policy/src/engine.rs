@@ -9,10 +9,20 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
 use crate::error::PolicyError;
+use crate::input::MAX_STATEMENTS;
 use crate::verdict::code;
 
-/// The time a decision may take. The starter policy needs about a millisecond.
-pub(crate) const DECISION_LIMIT: Duration = Duration::from_millis(100);
+/// The time a decision may take at least, and for each statement that it looks at. The work of sound
+/// rules grows with the statements: a policy with all the library's rules needs about half a
+/// millisecond for each, and the machine has other work.
+const DECISION_LIMIT: Duration = Duration::from_millis(100);
+const STATEMENT_LIMIT: Duration = Duration::from_millis(2);
+
+/// The time a decision over so many statements may take.
+pub(crate) fn decision_limit(statements: usize) -> Duration {
+    let statements = u32::try_from(statements.min(MAX_STATEMENTS)).unwrap_or(u32::MAX);
+    DECISION_LIMIT + STATEMENT_LIMIT * statements
+}
 
 /// The time one `test_*` rule may take; it usually makes several decisions.
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(2);
@@ -174,4 +184,16 @@ pub(crate) fn fenced<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Faul
 
 pub(crate) fn rego_error(name: &str, message: &str) -> PolicyError {
     PolicyError::Rego { name: name.to_owned(), message: message.trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_grows_with_what_there_is_to_look_at() {
+        assert_eq!(decision_limit(0), Duration::from_millis(100));
+        assert_eq!(decision_limit(1000), Duration::from_millis(2100));
+        assert_eq!(decision_limit(usize::MAX), decision_limit(MAX_STATEMENTS));
+    }
 }

@@ -164,6 +164,11 @@ pub struct Refused {
 }
 
 impl DecisionInput {
+    /// How many statements and revocations the decision looks at.
+    pub(crate) fn statements(&self) -> usize {
+        self.attestations.len().saturating_add(self.revocations.len())
+    }
+
     /// What is wrong with the document, if anything. The rules may rely on it.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let statements = || self.attestations.iter().chain(&self.revocations);

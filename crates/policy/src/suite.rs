@@ -77,8 +77,6 @@ impl Suite {
     pub const MAX_RULES: usize = 20_000;
     /// The time one test may take.
     pub const TEST_LIMIT: Duration = engine::TEST_LIMIT;
-    /// The time one query may take: that of a decision.
-    pub const QUERY_LIMIT: Duration = engine::DECISION_LIMIT;
 
     /// Parses `modules`, which are pairs of file name and text.
     ///
@@ -175,7 +173,8 @@ impl Suite {
             .unwrap_or_else(|| Err(Failure::Error(Fault::NoThread.text().to_owned())))
     }
 
-    /// The same for each of `inputs`, in one go.
+    /// The same for each of `inputs`, in one go. A query may take as long as a decision over as many
+    /// statements as there are in its input.
     #[must_use]
     pub fn query_all(&self, query: &str, inputs: &[Value]) -> Vec<Result<Value, Failure>> {
         if !is_reference(query) {
@@ -183,13 +182,13 @@ impl Suite {
             return vec![Err(Failure::Error(text)); inputs.len()];
         }
         let evaluated = fenced(|| {
-            let mut engine = self.copy(Self::QUERY_LIMIT);
+            let mut engine = self.engine.clone();
             let mut values = Vec::with_capacity(inputs.len());
             for input in inputs {
                 let value = catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, input)));
                 values.push(value.unwrap_or_else(|_| {
                     // What a panic left half-done is thrown away.
-                    engine = self.copy(Self::QUERY_LIMIT);
+                    engine = self.engine.clone();
                     Err(Failure::Panic)
                 }));
             }
@@ -293,6 +292,7 @@ fn build(
 }
 
 fn ask(engine: &mut Engine, query: &str, input: &Value) -> Result<Value, Failure> {
+    engine.set_execution_timer_config(engine::timer(engine::decision_limit(statements(input))));
     engine.set_input(regorus::Value::from(input.clone()));
     let results = engine.eval_query(query.to_owned(), false).map_err(engine::failure)?;
     let value =
@@ -304,6 +304,11 @@ fn ask(engine: &mut Engine, query: &str, input: &Value) -> Result<Value, Failure
             serde_json::from_str(&json).map_err(|error| Failure::Error(error.to_string()))
         }
     }
+}
+
+fn statements(input: &Value) -> usize {
+    let lists = ["attestations", "revocations"].map(|name| input.get(name));
+    lists.into_iter().flatten().filter_map(Value::as_array).map(Vec::len).sum()
 }
 
 /// `data`, followed by names and quoted strings.
