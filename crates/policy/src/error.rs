@@ -64,6 +64,12 @@ pub enum PolicyError {
         /// What the parser said.
         source: JsonError,
     },
+    /// `input.json` is not JSON, or names a key twice.
+    #[error("input.json, which is for the tests, is not usable")]
+    TestInput {
+        /// What the parser said.
+        source: JsonError,
+    },
     /// `data.json` is JSON, but not an object.
     #[error("data.json is not an object")]
     DataNotObject,

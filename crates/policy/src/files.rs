@@ -16,13 +16,15 @@ pub(crate) const MAX_FILE_BYTES: usize = 256 * 1024;
 pub(crate) const MAX_TOTAL_BYTES: usize = 1024 * 1024;
 
 const DATA: &str = "data.json";
+/// An input for the tests.
+const TEST_INPUT: &str = "input.json";
 const MAX_NAME_BYTES: usize = 128;
 
 /// The files of one policy, read and bounded but not parsed.
 pub(crate) struct Files {
     /// What decides: `.rego` files that are not tests, and `data.json`.
     deciding: BTreeMap<String, Vec<u8>>,
-    /// `*_test.rego`.
+    /// `*_test.rego`, and `input.json`.
     tests: BTreeMap<String, Vec<u8>>,
 }
 
@@ -62,8 +64,8 @@ impl Files {
         Self::from_pairs(found)
     }
 
-    /// Takes files that are already in memory; every one of them must be a `.rego` file
-    /// or `data.json`.
+    /// Takes files that are already in memory; every one of them must be a `.rego` file,
+    /// `data.json` or `input.json`.
     pub(crate) fn from_pairs(
         pairs: impl IntoIterator<Item = (String, Vec<u8>)>,
     ) -> Result<Self, PolicyError> {
@@ -87,8 +89,8 @@ impl Files {
                 let name = String::from("the policy");
                 return Err(PolicyError::TooLarge { name, limit: MAX_TOTAL_BYTES });
             }
-            let part =
-                if name.ends_with("_test.rego") { &mut files.tests } else { &mut files.deciding };
+            let is_test = name.ends_with("_test.rego") || name == TEST_INPUT;
+            let part = if is_test { &mut files.tests } else { &mut files.deciding };
             if part.contains_key(&name) {
                 return Err(PolicyError::DuplicateFile { name });
             }
@@ -115,6 +117,14 @@ impl Files {
         let value =
             parse_strict(bytes, MAX_FILE_BYTES).map_err(|source| PolicyError::Data { source })?;
         if value.is_object() { Ok(value) } else { Err(PolicyError::DataNotObject) }
+    }
+
+    /// What tests find at `data.sealwright_test.input`, if there is an `input.json`.
+    pub(crate) fn test_input(&self) -> Result<Option<Value>, PolicyError> {
+        let parse = |bytes: &Vec<u8>| {
+            parse_strict(bytes, MAX_FILE_BYTES).map_err(|source| PolicyError::TestInput { source })
+        };
+        self.tests.get(TEST_INPUT).map(parse).transpose()
     }
 
     /// SHA-256, in lower-case hex, over the files that decide:
@@ -146,7 +156,7 @@ impl Files {
 fn texts(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<(&str, &str)>, PolicyError> {
     files
         .iter()
-        .filter(|(name, _)| name.as_str() != DATA)
+        .filter(|(name, _)| name.ends_with(".rego"))
         .map(|(name, bytes)| match std::str::from_utf8(bytes) {
             Ok(text) => Ok((name.as_str(), text)),
             Err(_) => Err(PolicyError::NotUtf8 { name: name.clone() }),
@@ -157,7 +167,7 @@ fn texts(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<(&str, &str)>, PolicyE
 /// True for what belongs to a policy, false for what may lie beside it.
 fn is_policy_file(name: &str) -> Result<bool, PolicyError> {
     let lower = name.to_ascii_lowercase();
-    let policy_file = name == DATA || name.ends_with(".rego");
+    let policy_file = name == DATA || name == TEST_INPUT || name.ends_with(".rego");
     // `Main.REGO`, `extra.json` and `data.yaml` look like parts of the policy to a person.
     let misleading =
         [".rego", ".json", ".yaml", ".yml"].iter().any(|ending| lower.ends_with(ending));

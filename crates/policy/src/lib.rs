@@ -24,6 +24,7 @@
 mod answer;
 mod builtins;
 pub mod conformance;
+mod controls;
 mod coverage;
 mod decide;
 mod engine;
@@ -34,12 +35,14 @@ mod input;
 mod judge;
 mod lint;
 mod policy;
+mod profile;
 mod scan;
-mod starter;
 mod suite;
+mod summary;
 mod tree;
 mod verdict;
 
+pub use controls::{ControlReference, control_references};
 pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};
 pub use engine::{ENGINE_THREAD, Failure};
@@ -52,5 +55,7 @@ pub use input::{
 pub use judge::is_yes;
 pub use lint::{Finding, Severity};
 pub use policy::{Policy, TestOutcome};
+pub use profile::Profile;
 pub use suite::{Suite, SuiteOptions, Test, TestRun};
+pub use summary::{Summary, VSA_EXTENSION};
 pub use verdict::{Outcome, VSA_TYPE, Verdict, Violation, code};

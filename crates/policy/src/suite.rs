@@ -177,6 +177,16 @@ impl Suite {
     /// statements as there are in its input.
     #[must_use]
     pub fn query_all(&self, query: &str, inputs: &[Value]) -> Vec<Result<Value, Failure>> {
+        self.query_all_within(query, inputs, Duration::ZERO)
+    }
+
+    /// The same, with at least so much time for each.
+    pub(crate) fn query_all_within(
+        &self,
+        query: &str,
+        inputs: &[Value],
+        least: Duration,
+    ) -> Vec<Result<Value, Failure>> {
         if !is_reference(query) {
             let text = format!("{query} is not a reference such as data.authz.allow");
             return vec![Err(Failure::Error(text)); inputs.len()];
@@ -185,7 +195,8 @@ impl Suite {
             let mut engine = self.engine.clone();
             let mut values = Vec::with_capacity(inputs.len());
             for input in inputs {
-                let value = catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, input)));
+                let value =
+                    catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, input, least)));
                 values.push(value.unwrap_or_else(|_| {
                     // What a panic left half-done is thrown away.
                     engine = self.engine.clone();
@@ -291,8 +302,9 @@ fn build(
     .unwrap_or_else(|fault| Err(rego_error("the modules", fault.text())))
 }
 
-fn ask(engine: &mut Engine, query: &str, input: &Value) -> Result<Value, Failure> {
-    engine.set_execution_timer_config(engine::timer(engine::decision_limit(statements(input))));
+fn ask(engine: &mut Engine, query: &str, input: &Value, least: Duration) -> Result<Value, Failure> {
+    let limit = engine::decision_limit(statements(input)).max(least);
+    engine.set_execution_timer_config(engine::timer(limit));
     engine.set_input(regorus::Value::from(input.clone()));
     let results = engine.eval_query(query.to_owned(), false).map_err(engine::failure)?;
     let value =

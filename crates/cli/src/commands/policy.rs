@@ -12,16 +12,19 @@ use crate::error::CliError;
 use crate::files;
 use crate::output::{Ui, plain};
 
+mod decisions;
 mod diff;
 mod eval;
 mod explain;
 mod fuzz;
+mod init;
 mod lint;
+mod references;
 mod sarif;
 mod sources;
 mod test;
 
-/// Test, ask, check, fuzz, explain and compare policies in Rego.
+/// Begin, test, ask, check, fuzz, explain and compare policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -30,6 +33,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(init::Args),
     Test(test::Args),
     Eval(eval::Args),
     Lint(lint::Args),
@@ -41,6 +45,7 @@ enum Command {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     quiet_panics();
     match &args.command {
+        Command::Init(args) => init::run(args, ui),
         Command::Test(args) => test::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Lint(args) => lint::run(args, ui),

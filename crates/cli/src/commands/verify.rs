@@ -122,12 +122,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             Some(identity) => identity.model_digest(),
             None => args.model.identity()?.model_digest(),
         };
-        let (verdict, roles) = policy::decide_model(args, model_digest)?;
-        value["ok"] = json!(verdict.allow);
-        value["verdict"] = policy::verdict_value(&verdict)?;
-        value["verdict"]["roles"] = json!(roles);
-        text += &policy::verdict_text(&verdict);
-        text += &policy::roles_text(&roles);
+        let signer = args.policy.signer(&args.signer.passphrase, ui)?;
+        let decided = policy::decide_model(args, model_digest)?;
+        let signed = signer.map(|signer| decided.sign(args, signer.as_ref())).transpose()?;
+        value["ok"] = json!(decided.verdict.allow);
+        value["verdict"] = decided.to_value(signed.as_ref());
+        text += &decided.told(signed.as_ref());
     }
     ui.result(&value, &text);
     Ok(ExitCode::from(u8::from(value["ok"] != true)))

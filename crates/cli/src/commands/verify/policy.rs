@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use sealwright_attest::predicate::ROLE_BINDING;
-use sealwright_attest::{Bundle, Statement};
+use sealwright_attest::{Bundle, Signer, Statement, Subject, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Request, Verdict, decide};
 use sealwright_server::client::Found;
@@ -18,9 +18,11 @@ use crate::clock;
 use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
-use crate::output::{BAD, GOOD, fields, plain};
+use crate::keyref::{self, PassphraseArgs};
+use crate::output::{self, BAD, GOOD, Ui, fields, plain};
 use crate::owners::read_bundles;
 use crate::policy::PolicyChoice;
+use crate::service::{KeyId, Sealed, seal};
 
 /// What to decide, and on which evidence.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,19 +39,41 @@ pub(crate) struct PolicyArgs {
     /// The log's newest checkpoint (`/api/v2/checkpoint`), with --attestation.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Sign the verdict with this key and log it in the service: `file:PATH` or a path.
+    #[arg(long, value_name = "REF", requires = "policy")]
+    sign_key: Option<String>,
 }
+
+/// `verifier.id` of verdicts of the command line.
+const VERIFIER_ID: &str = "https://sealwright.dev/verifier/cli";
 
 impl PolicyArgs {
     pub(crate) fn is_given(&self) -> bool {
         self.policy.is_some()
     }
+
+    /// Who signs the verdict, if somebody does.
+    pub(crate) fn signer(
+        &self,
+        passphrase: &PassphraseArgs,
+        ui: &Ui,
+    ) -> Result<Option<Box<dyn Signer + Send + Sync>>, CliError> {
+        let open = |reference: &String| keyref::open_signer(reference, passphrase, ui);
+        self.sign_key.as_ref().map(open).transpose()
+    }
+}
+
+/// A verdict, and what it was made with.
+pub(crate) struct Decided {
+    pub(crate) verdict: Verdict,
+    resource_uri: String,
+    roles: RolesRecord,
+    root: TrustedRoot,
+    root_digest: Sha256,
 }
 
 /// Gathers the evidence about the model and decides.
-pub(crate) fn decide_model(
-    args: &Args,
-    model_digest: Sha256,
-) -> Result<(Verdict, RolesRecord), CliError> {
+pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided, CliError> {
     let Some(choice) = &args.policy.policy else {
         return Err(CliError::input("no policy").hint("give --policy DIR"));
     };
@@ -75,7 +99,16 @@ pub(crate) fn decide_model(
         rejected: gathered.ignored,
     };
     let verdict = decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified);
-    Ok((verdict, RolesRecord::of(&gathered.roles)))
+    Ok(Decided {
+        verdict,
+        resource_uri: format!(
+            "https://sealwright.dev/model/sha256/{model_digest}?environment={}",
+            request.environment
+        ),
+        roles: RolesRecord::of(&gathered.roles),
+        root,
+        root_digest: args.trust.root_digest()?,
+    })
 }
 
 /// No answer is nobody's verdict; an answer that contradicts the log is one.
@@ -146,26 +179,76 @@ impl EvidenceSource for FileSource {
     }
 }
 
-/// The verdict as it is said outside of the process: a verification summary.
-pub(crate) fn verdict_value(verdict: &Verdict) -> Result<Value, CliError> {
-    let uri = format!(
-        "sealwright://{}/{}",
-        verdict.input.request.environment, verdict.input.model.digest.sha256
-    );
-    let time = clock::now()?;
-    let version = env!("CARGO_PKG_VERSION");
-    let verifier = "https://sealwright.dev/verifier/cli";
-    Ok(json!({
-        "allow": verdict.allow,
-        "violations": verdict.violations,
-        "policy_digest": verdict.policy_digest,
-        "policy_input": verdict.input,
-        "verification_summary": verdict.to_vsa_predicate(verifier, version, time, &uri),
-    }))
+impl Decided {
+    /// The verdict as it is said outside of the process: a verification summary.
+    fn summary(&self) -> Value {
+        let input = &self.verdict.input;
+        let resources = [
+            ("role-binding", self.roles.statement),
+            ("trusted-root", self.root_digest),
+            ("policy-input", input.digest()),
+        ];
+        let (version, time) = (env!("CARGO_PKG_VERSION"), input.evaluation.time);
+        self.verdict
+            .summary(VERIFIER_ID, version, time, &self.resource_uri, &resources)
+            .to_predicate()
+    }
+
+    /// Signs the verdict, and has it logged.
+    pub(crate) fn sign(&self, args: &Args, signer: &dyn Signer) -> Result<Sealed, CliError> {
+        if args.service.service.is_none() {
+            return Err(CliError::input("a signed verdict is logged in a service")
+                .hint("give --service URL, or leave --sign-key out"));
+        }
+        let digest = Sha256::parse(&self.verdict.input.model.digest.sha256)
+            .map_err(|_| CliError::input("the model digest is not a SHA-256"))?;
+        let statement = Statement {
+            subject: vec![Subject::sha256(self.verdict.input.model.name.clone(), &digest)],
+            predicate_type: predicate::VERIFICATION_SUMMARY.to_owned(),
+            predicate: self.summary(),
+        };
+        seal(&statement, KeyId::Hint, signer, &args.service, Some(&self.root))
+    }
+
+    /// For `--json`.
+    pub(crate) fn to_value(&self, signed: Option<&Sealed>) -> Value {
+        let verdict = &self.verdict;
+        json!({
+            "allow": verdict.allow,
+            "violations": verdict.violations,
+            "policy_digest": verdict.policy_digest,
+            "policy_input": verdict.input,
+            "verification_summary": self.summary(),
+            "roles": self.roles,
+            "signed": signed.map(Sealed::to_value),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn told(&self, signed: Option<&Sealed>) -> String {
+        let verdict = &self.verdict;
+        let environment = &verdict.input.request.environment;
+        let mut rows = Vec::new();
+        let mut text = if verdict.allow {
+            rows.push(("model digest", verdict.input.model.digest.sha256.clone()));
+            rows.push(("environment", environment.clone()));
+            rows.push(("evidence", output::count(verdict.evidence.len(), "statement")));
+            rows.push(("policy", verdict.policy_digest.clone()));
+            format!("{GOOD}allowed{GOOD:#}\n")
+        } else {
+            format!("{BAD}refused{BAD:#} for {environment}\n")
+        };
+        for violation in &verdict.violations {
+            text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, plain(&violation.message));
+        }
+        rows.push(("roles", roles_text(&self.roles)));
+        rows.extend(signed.map(|signed| ("verdict", signed.logged_text())));
+        text + &fields(&rows)
+    }
 }
 
 /// Which role binding decided, for people.
-pub(crate) fn roles_text(roles: &RolesRecord) -> String {
+fn roles_text(roles: &RolesRecord) -> String {
     let revision = match roles.revision {
         0 => "without a revision".to_owned(),
         revision => format!("revision {revision}"),
@@ -175,24 +258,5 @@ pub(crate) fn roles_text(roles: &RolesRecord) -> String {
         owners => format!("signed by {owners} owners"),
     };
     let logged = if roles.logged { "" } else { "; insecure: it is in no log" };
-    fields(&[("roles", format!("{revision}, {signed}{logged}"))])
-}
-
-/// The verdict for people.
-pub(crate) fn verdict_text(verdict: &Verdict) -> String {
-    let environment = &verdict.input.request.environment;
-    if verdict.allow {
-        let rows = [
-            ("model digest", verdict.input.model.digest.sha256.clone()),
-            ("environment", environment.clone()),
-            ("evidence", format!("{} statements", verdict.evidence.len())),
-            ("policy", verdict.policy_digest.clone()),
-        ];
-        return format!("{GOOD}allowed{GOOD:#}\n{}", fields(&rows));
-    }
-    let mut text = format!("{BAD}refused{BAD:#} for {environment}\n");
-    for violation in &verdict.violations {
-        text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, plain(&violation.message));
-    }
-    text
+    format!("{revision}, {signed}{logged}")
 }

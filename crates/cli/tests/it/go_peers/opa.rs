@@ -144,9 +144,10 @@ impl Answer {
     /// What is wrong: another yes or no, or other words where nothing explains them.
     fn fault(&self) -> Option<String> {
         let same_answer = self.ours_allows() == (self.theirs["allow"] == true);
-        let is_explained = self.changes.iter().any(|(_, kind)| {
-            DIFFERENCES.iter().any(|(different, _)| different == kind)
-        });
+        let is_explained = self
+            .changes
+            .iter()
+            .any(|(_, kind)| DIFFERENCES.iter().any(|(different, _)| different == kind));
         let same_words = match (self.is_typed, is_explained) {
             (false, _) => true,
             (true, false) => self.ours == self.theirs,
