@@ -13,10 +13,10 @@ use crate::input::MAX_STATEMENTS;
 use crate::verdict::code;
 
 /// The time a decision may take at least, and for each statement that it looks at. The work of sound
-/// rules grows with the statements: a policy with all the library's rules needs about half a
+/// rules grows with the statements: a policy with all the library's rules needs about a third of a
 /// millisecond for each, and the machine has other work.
 const DECISION_LIMIT: Duration = Duration::from_millis(100);
-const STATEMENT_LIMIT: Duration = Duration::from_millis(2);
+const STATEMENT_LIMIT: Duration = Duration::from_millis(1);
 
 /// The time a decision over so many statements may take.
 pub(crate) fn decision_limit(statements: usize) -> Duration {
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn time_grows_with_what_there_is_to_look_at() {
         assert_eq!(decision_limit(0), Duration::from_millis(100));
-        assert_eq!(decision_limit(1000), Duration::from_millis(2100));
+        assert_eq!(decision_limit(1000), Duration::from_millis(1100));
         assert_eq!(decision_limit(usize::MAX), decision_limit(MAX_STATEMENTS));
     }
 }

@@ -184,8 +184,10 @@ impl DecisionInput {
         Sha256::of(&self.to_json())
     }
 
-    /// What is wrong with the document, if anything. The rules may rely on it.
-    pub(crate) fn fault(&self) -> Option<&'static str> {
+    /// What is wrong with the document, if anything. No decision is asked with one that has a fault;
+    /// the rules may rely on it.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
         let statements = || self.attestations.iter().chain(&self.revocations);
         let checks = [
             (self.api_version == API_VERSION, "apiVersion is not sealwright.dev/v1"),

@@ -63,7 +63,12 @@ fn not_callable(span: &Span, path: &str) -> Finding {
     }
     if matches!(path, "strings.count" | "strings.replace_n") {
         let message = format!("{path} gives other answers here than in OPA");
-        return Finding::at(span, "builtin-refused", message, "count the parts of split(…), or join them anew with concat");
+        return Finding::at(
+            span,
+            "builtin-refused",
+            message,
+            "count the parts of split(…), or join them anew with concat",
+        );
     }
     if builtins::exists(path) {
         let message = format!("{path} can fill the memory, or depends on the host");
