@@ -197,6 +197,23 @@ pub(crate) fn rego_error(name: &str, message: &str) -> PolicyError {
 mod tests {
     use super::*;
 
+    /// By a builtin that no policy may call, since it does this.
+    #[test]
+    fn a_panic_of_the_engine_is_a_failure() {
+        let rule = "data.a.x";
+        let text = "package a\n\nimport rego.v1\n\nx := strings.count(input.kind, \"\")\n\ny := 1";
+        let nothing = serde_json::json!({});
+        let mut engine = build(&[("a.rego", text)], &nothing).unwrap();
+        prepare(&mut engine, rule).unwrap();
+        let ask = |rule| evaluate(&engine, rule, r#"{"kind": "a"}"#, Duration::from_secs(10));
+        for _ in 0..2 {
+            assert_eq!(ask(rule), Err(Failure::Panic));
+        }
+        assert_eq!(Failure::Panic.code(), code::POLICY_PANIC);
+        // The engine itself is untouched.
+        assert_eq!(ask("data.a.y"), Ok(1.into()));
+    }
+
     #[test]
     fn time_grows_with_what_there_is_to_look_at() {
         assert_eq!(decision_limit(0), Duration::from_millis(100));

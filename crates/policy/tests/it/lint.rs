@@ -98,7 +98,9 @@ fn calls_under_not() {
 #[test]
 fn not_has_no_body() {
     error("x if not { false }", "negated-body");
-    error("import future.keywords.not\n\nx if not { input.a }", "negated-body");
+    let text = MAIN.replace("import rego.v1", "import future.keywords.not\nimport rego.v1");
+    let findings = lint(&[("main.rego", &format!("{text}x if not {{ input.a }}\n"))]);
+    assert_eq!(findings.iter().map(|f| f.code).collect::<Vec<_>>(), ["negated-body"]);
     error("x if not {a | a := input.a}", "negated-body");
     fine("x if not y\n\ny := {1}");
 }

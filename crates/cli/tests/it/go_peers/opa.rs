@@ -100,7 +100,8 @@ fn opa_decides_the_same() {
             Err(_) => sound(suite.query(FIXTURE, &json!({})).unwrap()),
         };
         let decided = Decided::of(&home, &policy, &suite, &base);
-        assert!(decided.answers[0].ours["allow"] == true, "{}", policy.display());
+        let first = &decided.answers[0];
+        assert!(first.ours_allows(), "{}: {}", policy.display(), first.ours);
         let denied = decided.answers.iter().filter(|answer| !answer.ours_allows()).count();
         assert!(denied > decided.answers.len() / 10 && denied < decided.answers.len(), "{denied}");
         let differing: Vec<String> = decided.answers.iter().filter_map(Answer::fault).collect();
@@ -133,7 +134,8 @@ struct Answer {
 impl Decided {
     fn of(home: &Home, policy: &Path, suite: &Suite, base: &Value) -> Self {
         let (changes, inputs): (Vec<Changes>, Vec<Value>) = inputs(base).into_iter().unzip();
-        let ours = suite.query_all(DECISION, &inputs).into_iter().map(told);
+        let ours = suite.query_all(DECISION, &inputs).into_iter().zip(&inputs);
+        let ours = ours.map(|(answer, input)| told(in_time(suite, input, answer)));
         let theirs = decided_by_opa(home, policy, &inputs);
         let is_typed = inputs.iter().map(|input| {
             DecisionInput::deserialize(input).is_ok_and(|input| input.fault().is_none())
@@ -208,6 +210,21 @@ fn inputs(base: &Value) -> Vec<(Changes, Value)> {
         inputs.push((vec![change(one), change(two)], two.apply(&changed)));
     }
     inputs
+}
+
+/// The answer, and if there was none in time, since the machine is busy, the one that there is then.
+fn in_time(
+    suite: &Suite,
+    input: &Value,
+    mut answer: Result<Value, Failure>,
+) -> Result<Value, Failure> {
+    for _ in 0..100 {
+        if answer != Err(Failure::Timeout) {
+            return answer;
+        }
+        answer = suite.query(DECISION, input);
+    }
+    panic!("never in time: {input}");
 }
 
 fn told(answer: Result<Value, Failure>) -> Value {
