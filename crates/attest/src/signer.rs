@@ -40,8 +40,8 @@ pub enum SignError {
 
 /// Signs in-toto statement bytes (or any payload of that type) into a bundle.
 ///
-/// The signature is verified before it leaves. `keyid` goes into the DSSE signature; OMS bundles
-/// leave it empty (OMS v1.0 §2.2), others repeat the hint.
+/// The signature is verified before it leaves. `keyid` goes into the DSSE signature. OMS bundles leave
+/// it empty (OMS v1.0 §2.2), and so should others: cosign takes only a key's fingerprint there.
 ///
 /// # Errors
 /// [`SignError`].

@@ -208,11 +208,9 @@ pub(crate) fn seal_payload(
     // A bad service URL or CA should be known before anybody signs anything.
     let client = service.client()?;
     let key = signer.public_key().clone();
-    let hint = match keyid {
-        KeyId::Empty | KeyId::Certificate(_) => String::new(),
-        KeyId::Hint => key.id(),
-    };
-    let mut bundle = sign(payload, signer, &hint)?;
+    // DSSE's own `keyid` stays empty: verifiers in Go (cosign) expect a fingerprint in the form of SSH
+    // there, and skip a signature with anything else. The bundle names the key beside the envelope.
+    let mut bundle = sign(payload, signer, "")?;
     let signed = check_signature(&bundle, &key)
         .map_err(|error| CliError::from(error).about("refusing to sign"))?;
     if let KeyId::Certificate(certificate) = keyid {
@@ -264,15 +262,13 @@ impl Sealed {
     }
 }
 
-/// How the key can be found: what goes into the DSSE signature's `keyid`, and what beside it.
+/// How the key can be found by what is in the bundle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum KeyId<'a> {
-    /// Nothing, as in OMS bundles.
-    Empty,
-    /// Nothing, but a certificate for the key in the bundle.
-    Certificate(&'a SigningCertificate),
-    /// The key's id, as Sigstore's clients expect for DSSE with managed keys.
+    /// By its id, beside the envelope.
     Hint,
+    /// By a certificate for it.
+    Certificate(&'a SigningCertificate),
 }
 
 impl Made {

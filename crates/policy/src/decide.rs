@@ -1,7 +1,6 @@
 //! From verified statements to a verdict.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use sealwright_attest::{Timestamp, Verified, predicate};
 use sealwright_manifest::Sha256;
@@ -97,7 +96,7 @@ pub fn decide(
 /// statements in `input` were ever verified.
 #[must_use]
 pub fn replay(policy: &Policy, input: &DecisionInput) -> Outcome {
-    outcome(policy, input, engine::DECISION_LIMIT)
+    outcome(policy, input)
 }
 
 /// The part of a verified statement that a policy may see.
@@ -141,7 +140,7 @@ fn decide_facts(
     facts: impl IntoIterator<Item = Fact>,
 ) -> Verdict {
     let input = decision_input(policy, request, log, facts);
-    let Outcome { allow, violations, evidence } = outcome(policy, &input, engine::DECISION_LIMIT);
+    let Outcome { allow, violations, evidence } = outcome(policy, &input);
     Verdict {
         allow,
         violations,
@@ -245,7 +244,8 @@ fn attestation(fact: Fact, model_digest: &Sha256) -> Attestation {
     }
 }
 
-fn outcome(policy: &Policy, input: &DecisionInput, limit: Duration) -> Outcome {
+fn outcome(policy: &Policy, input: &DecisionInput) -> Outcome {
+    let limit = engine::decision_limit(input.statements());
     if let Some(fault) = input.fault() {
         return Outcome::deny(
             code::INPUT_INVALID,

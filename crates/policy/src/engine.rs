@@ -1,6 +1,7 @@
 //! One evaluation, fenced in: a timer, strict errors, no panic gets out.
 
 use std::num::NonZeroU32;
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,22 +9,36 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
 
 use crate::error::PolicyError;
+use crate::input::MAX_STATEMENTS;
 use crate::verdict::code;
 
-/// The time a decision may take. The starter policy needs about a millisecond.
-pub(crate) const DECISION_LIMIT: Duration = Duration::from_millis(100);
+/// The time a decision may take at least, and for each statement that it looks at. The work of sound
+/// rules grows with the statements: a policy with all the library's rules needs about a third of a
+/// millisecond for each, and the machine has other work.
+const DECISION_LIMIT: Duration = Duration::from_millis(100);
+const STATEMENT_LIMIT: Duration = Duration::from_millis(1);
+
+/// The time a decision over so many statements may take.
+pub(crate) fn decision_limit(statements: usize) -> Duration {
+    let statements = u32::try_from(statements.min(MAX_STATEMENTS)).unwrap_or(u32::MAX);
+    DECISION_LIMIT + STATEMENT_LIMIT * statements
+}
 
 /// The time one `test_*` rule may take; it usually makes several decisions.
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Work units between two looks at the clock. Few: rules that each double a text fill the memory within
 /// some thirty units.
-pub(crate) const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(4).unwrap();
+const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 /// The interpreter descends once per rule that another rule needs, and an overflow of the
 /// stack ends the process. This is enough for a chain of all the rules a policy may have,
 /// without optimisation; memory is taken only as far as it is used.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// How many compiled regular expressions, and how many globs, are kept for the whole process. One may
+/// take megabytes, and a policy may take it from a statement.
+const PATTERNS: usize = 32;
 
 /// The name of the threads the engine runs on; a panic there is caught, and is a deny.
 pub const ENGINE_THREAD: &str = "policy";
@@ -58,13 +73,22 @@ impl Failure {
     }
 }
 
+/// An engine with nothing in it.
+pub(crate) fn new() -> Engine {
+    static CONFIGURED: Once = Once::new();
+    CONFIGURED.call_once(|| {
+        regorus::cache::configure(regorus::cache::Config { regex: PATTERNS, glob: PATTERNS });
+    });
+    Engine::new()
+}
+
 /// An engine with all `modules` and `data` loaded and strict.
 pub(crate) fn build(
     modules: &[(&str, &str)],
     data: &serde_json::Value,
 ) -> Result<Engine, PolicyError> {
     fenced(|| {
-        let mut engine = Engine::new();
+        let mut engine = new();
         engine.set_strict_builtin_errors(true);
         engine.set_gather_prints(true);
         for (name, text) in modules {
@@ -101,10 +125,7 @@ pub(crate) fn evaluate(
     // The copy is thrown away whatever happens, so a panic leaves nothing half-done.
     let evaluated = fenced(|| {
         let mut engine = engine.clone();
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit,
-            check_interval: CHECK_INTERVAL,
-        });
+        engine.set_execution_timer_config(timer(limit));
         engine.set_input_json(input).map_err(failure)?;
         let began = Instant::now();
         let value = engine.eval_rule(rule.to_owned()).map_err(failure)?;
@@ -123,6 +144,10 @@ pub(crate) fn evaluate(
         Err(fault @ Fault::NoThread) => return Err(Failure::Error(fault.text().to_owned())),
     };
     serde_json::from_str(&json).map_err(|error| Failure::Error(error.to_string()))
+}
+
+pub(crate) fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: CHECK_INTERVAL }
 }
 
 pub(crate) fn failure(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
@@ -166,4 +191,33 @@ pub(crate) fn fenced<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Faul
 
 pub(crate) fn rego_error(name: &str, message: &str) -> PolicyError {
     PolicyError::Rego { name: name.to_owned(), message: message.trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By a builtin that no policy may call, since it does this.
+    #[test]
+    fn a_panic_of_the_engine_is_a_failure() {
+        let rule = "data.a.x";
+        let text = "package a\n\nimport rego.v1\n\nx := strings.count(input.kind, \"\")\n\ny := 1";
+        let nothing = serde_json::json!({});
+        let mut engine = build(&[("a.rego", text)], &nothing).unwrap();
+        prepare(&mut engine, rule).unwrap();
+        let ask = |rule| evaluate(&engine, rule, r#"{"kind": "a"}"#, Duration::from_secs(10));
+        for _ in 0..2 {
+            assert_eq!(ask(rule), Err(Failure::Panic));
+        }
+        assert_eq!(Failure::Panic.code(), code::POLICY_PANIC);
+        // The engine itself is untouched.
+        assert_eq!(ask("data.a.y"), Ok(1.into()));
+    }
+
+    #[test]
+    fn time_grows_with_what_there_is_to_look_at() {
+        assert_eq!(decision_limit(0), Duration::from_millis(100));
+        assert_eq!(decision_limit(1000), Duration::from_millis(1100));
+        assert_eq!(decision_limit(usize::MAX), decision_limit(MAX_STATEMENTS));
+    }
 }

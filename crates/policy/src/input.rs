@@ -165,6 +165,11 @@ pub struct Refused {
 }
 
 impl DecisionInput {
+    /// How many statements and revocations the decision looks at.
+    pub(crate) fn statements(&self) -> usize {
+        self.attestations.len().saturating_add(self.revocations.len())
+    }
+
     /// The document as compact JSON: what [`DecisionInput::digest`] is of. Reading it back and writing
     /// it again gives the same bytes.
     #[must_use]
@@ -179,8 +184,10 @@ impl DecisionInput {
         Sha256::of(&self.to_json())
     }
 
-    /// What is wrong with the document, if anything. The rules may rely on it.
-    pub(crate) fn fault(&self) -> Option<&'static str> {
+    /// What is wrong with the document, if anything. No decision is asked with one that has a fault;
+    /// the rules may rely on it.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
         let statements = || self.attestations.iter().chain(&self.revocations);
         let checks = [
             (self.api_version == API_VERSION, "apiVersion is not sealwright.dev/v1"),

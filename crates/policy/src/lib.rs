@@ -23,6 +23,7 @@
 
 mod answer;
 mod builtins;
+pub mod conformance;
 mod controls;
 mod coverage;
 mod decide;

@@ -13,6 +13,7 @@ use crate::tree;
 
 mod calls;
 mod flow;
+mod negation;
 mod rules;
 
 /// One place that looks wrong.
@@ -88,6 +89,7 @@ pub(crate) fn findings(modules: &[Ref<Module>]) -> Vec<Finding> {
     calls::check(modules, &mut found);
     for module in modules {
         flow::check(module, &mut found);
+        negation::check(module, &mut found);
     }
     rules::check(modules, &mut found);
     // Tests decide nothing.
@@ -104,6 +106,7 @@ pub(crate) fn errors(modules: &[Ref<Module>]) -> Vec<Finding> {
     let mut found = Vec::new();
     for module in modules.iter().filter(|module| !is_test_file(tree::file_of(module))) {
         flow::check(module, &mut found);
+        negation::check(module, &mut found);
         rules::check_defaults(module, &mut found);
     }
     found.retain(|finding| finding.severity == Severity::Error);

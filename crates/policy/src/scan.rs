@@ -279,3 +279,31 @@ pub(crate) fn rule_name(rule: &Ref<Rule>) -> Option<String> {
     };
     root(refr).map(|span| span.text().to_owned())
 }
+
+/// Some rule of the module that is not part of another one, by its full path.
+pub(crate) fn any_rule(module: &Ref<Module>) -> Option<String> {
+    let package = components(&module.package.refr)?;
+    let name = module.policy.iter().find_map(|rule| match tree::name_of(rule) {
+        Expr::Var { span, .. } if function_head(rule).is_none() => Some(span.text()),
+        _ => None,
+    })?;
+    Some(tree::reference(package.iter().map(String::as_str).chain([name])))
+}
+
+/// Functions that are called and are neither in the modules nor in the engine.
+pub(crate) fn missing(modules: &[Ref<Module>]) -> Result<BTreeSet<String>, PolicyError> {
+    let declared = Declared::of(modules)?;
+    let mut missing = BTreeSet::new();
+    for module in modules {
+        let scope = Scope::of(module)?;
+        for node in module.policy.iter().flat_map(|rule| tree::nodes(rule)) {
+            let Node::Expr(Expr::Call { fcn, .. }) = node else { continue };
+            let Some(parts) = components(fcn) else { continue };
+            let path = parts.join(".");
+            if scope.resolve(&parts, &declared).is_none() && !builtins::exists(&path) {
+                missing.insert(path);
+            }
+        }
+    }
+    Ok(missing)
+}

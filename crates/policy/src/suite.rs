@@ -9,12 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use regorus::unstable::{Module, Ref};
-use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, PolicyLengthConfig};
 use serde_json::Value;
 
 use crate::coverage::{self, Coverage};
-use crate::engine::{self, CHECK_INTERVAL, Failure, Fault, fenced, rego_error};
+use crate::engine::{self, Failure, Fault, fenced, rego_error};
 use crate::error::PolicyError;
 use crate::lint::{self, Finding};
 use crate::scan;
@@ -78,8 +77,6 @@ impl Suite {
     pub const MAX_RULES: usize = 20_000;
     /// The time one test may take.
     pub const TEST_LIMIT: Duration = engine::TEST_LIMIT;
-    /// The time one query may take: that of a decision.
-    pub const QUERY_LIMIT: Duration = engine::DECISION_LIMIT;
 
     /// Parses `modules`, which are pairs of file name and text.
     ///
@@ -176,30 +173,33 @@ impl Suite {
             .unwrap_or_else(|| Err(Failure::Error(Fault::NoThread.text().to_owned())))
     }
 
-    /// The same for each of `inputs`, in one go.
+    /// The same for each of `inputs`, in one go. A query may take as long as a decision over as many
+    /// statements as there are in its input.
     #[must_use]
     pub fn query_all(&self, query: &str, inputs: &[Value]) -> Vec<Result<Value, Failure>> {
-        self.query_all_within(query, inputs, Self::QUERY_LIMIT)
+        self.query_all_within(query, inputs, Duration::ZERO)
     }
 
+    /// The same, with at least so much time for each.
     pub(crate) fn query_all_within(
         &self,
         query: &str,
         inputs: &[Value],
-        limit: Duration,
+        least: Duration,
     ) -> Vec<Result<Value, Failure>> {
         if !is_reference(query) {
             let text = format!("{query} is not a reference such as data.authz.allow");
             return vec![Err(Failure::Error(text)); inputs.len()];
         }
         let evaluated = fenced(|| {
-            let mut engine = self.copy(limit);
+            let mut engine = self.engine.clone();
             let mut values = Vec::with_capacity(inputs.len());
             for input in inputs {
-                let value = catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, input)));
+                let value =
+                    catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, input, least)));
                 values.push(value.unwrap_or_else(|_| {
                     // What a panic left half-done is thrown away.
-                    engine = self.copy(limit);
+                    engine = self.engine.clone();
                     Err(Failure::Panic)
                 }));
             }
@@ -224,16 +224,13 @@ impl Suite {
 
     fn copy(&self, limit: Duration) -> Engine {
         let mut engine = self.engine.clone();
-        engine.set_execution_timer_config(ExecutionTimerConfig {
-            limit,
-            check_interval: CHECK_INTERVAL,
-        });
+        engine.set_execution_timer_config(engine::timer(limit));
         engine
     }
 
     /// Compiles once what copies of the engine would each compile again.
     fn prepare(&mut self) -> Result<(), PolicyError> {
-        let Some(path) = self.modules.iter().find_map(any_rule) else { return Ok(()) };
+        let Some(path) = self.modules.iter().find_map(scan::any_rule) else { return Ok(()) };
         engine::prepare(&mut self.engine, &path)
     }
 
@@ -287,7 +284,7 @@ fn build(
         max_lines: NonZeroUsize::new(200_000).unwrap_or(NonZeroUsize::MAX),
     };
     fenced(|| {
-        let mut engine = Engine::new();
+        let mut engine = engine::new();
         engine.set_rego_v0(options.v0_compatible);
         engine.set_strict_builtin_errors(!options.lenient_builtin_errors);
         engine.set_gather_prints(true);
@@ -305,7 +302,9 @@ fn build(
     .unwrap_or_else(|fault| Err(rego_error("the modules", fault.text())))
 }
 
-fn ask(engine: &mut Engine, query: &str, input: &Value) -> Result<Value, Failure> {
+fn ask(engine: &mut Engine, query: &str, input: &Value, least: Duration) -> Result<Value, Failure> {
+    let limit = engine::decision_limit(statements(input)).max(least);
+    engine.set_execution_timer_config(engine::timer(limit));
     engine.set_input(regorus::Value::from(input.clone()));
     let results = engine.eval_query(query.to_owned(), false).map_err(engine::failure)?;
     let value =
@@ -317,6 +316,11 @@ fn ask(engine: &mut Engine, query: &str, input: &Value) -> Result<Value, Failure
             serde_json::from_str(&json).map_err(|error| Failure::Error(error.to_string()))
         }
     }
+}
+
+fn statements(input: &Value) -> usize {
+    let lists = ["attestations", "revocations"].map(|name| input.get(name));
+    lists.into_iter().flatten().filter_map(Value::as_array).map(Vec::len).sum()
 }
 
 /// `data`, followed by names and quoted strings.
@@ -340,12 +344,6 @@ fn is_reference(query: &str) -> bool {
         };
     }
     true
-}
-
-fn any_rule(module: &Ref<Module>) -> Option<String> {
-    let package = components(&module.package.refr)?;
-    let name = module.policy.iter().find_map(scan::rule_name)?;
-    Some(tree::reference(package.iter().map(String::as_str).chain([name.as_str()])))
 }
 
 fn tests_in(module: &Ref<Module>) -> Vec<Test> {

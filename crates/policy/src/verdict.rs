@@ -17,7 +17,7 @@ pub mod code {
     pub const INPUT_INVALID: &str = "INPUT_INVALID";
     /// The engine reported an error, or the answer of the policy is not a decision.
     pub const POLICY_ERROR: &str = "POLICY_ERROR";
-    /// The policy took longer than 100 ms.
+    /// The policy took longer than 100 ms, and 1 ms for each statement.
     pub const POLICY_TIMEOUT: &str = "POLICY_TIMEOUT";
     /// The policy has no decision for this input.
     pub const POLICY_UNDEFINED: &str = "POLICY_UNDEFINED";

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let signer = args.key.open(ui)?;
     let of_key = |signing| Certificate::of(signing, signer.public_key());
     let certificate = certificate.map(of_key).transpose()?;
-    let keyid = certificate.as_ref().map_or(KeyId::Empty, |c| KeyId::Certificate(&c.signing));
+    let keyid = certificate.as_ref().map_or(KeyId::Hint, |c| KeyId::Certificate(&c.signing));
     place.check_signer(signer.public_key())?;
     let cache = if args.no_cache { None } else { FileCache::of_user() };
     let Hashed { value: manifest, cached } =

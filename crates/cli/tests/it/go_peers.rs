@@ -1,8 +1,11 @@
-//! Peers that are built with Go: `cosign` signs and verifies with a private instance, and Tessera's
-//! `fsck` reads its whole log.
+//! Peers that are built with Go: `cosign` signs and verifies with a private instance, Tessera's
+//! `fsck` reads its whole log, and `opa` decides by the same policies.
 //!
 //! Part of the tests with the feature `go-peers` only; `./test peers` builds the peers and names them
 //! in the environment.
+
+mod conformance;
+mod opa;
 
 use std::process::Output;
 
@@ -196,6 +199,39 @@ fn cosign_verifies_what_others_signed() {
     let verified = by_cosign(&digest);
     assert!(verified.status.success(), "{verified:?}");
     assert!(!by_cosign(&"0".repeat(64)).status.success());
+}
+
+/// The service as a registry: `cosign` finds what is said about a model, as if it were an image, among
+/// the referrers of its digest.
+#[test]
+fn cosign_finds_and_verifies_what_is_said_about_a_model() {
+    let instance = Instance::start();
+    let home = &instance.home;
+    home.model("model");
+    home.write("passphrase", "a long passphrase\n");
+    home.write("note.json", r#"{"text": "fit"}"#);
+    for name in ["owner", "stranger"] {
+        home.must(&format!("key generate --output {name} --passphrase-file passphrase"));
+    }
+    let kind = "https://loans.example/note/v1";
+    let made = home.json(&format!(
+        "attest model --type {kind} --predicate note.json --key owner.key \
+         --passphrase-file passphrase --service {} --output note.bundle",
+        instance.service.url()
+    ));
+    let registry = instance.service.url().replace("http://", "");
+    let by_cosign = |key: &str, kind: &str, digest: &str| {
+        let image = format!("{registry}/any/name@sha256:{digest}");
+        let words = ["verify-attestation", "--key", key, "--type", kind, "--allow-http-registry"];
+        let trust = ["--trusted-root", "trust/trusted_root.json", &image];
+        cosign(home, &[&words[..], &trust].concat())
+    };
+    let digest = made["model_digest"].as_str().unwrap();
+    let verified = by_cosign("owner.pub", kind, digest);
+    assert!(verified.status.success(), "{verified:?}");
+    assert!(!by_cosign("stranger.pub", kind, digest).status.success());
+    assert!(!by_cosign("owner.pub", "https://loans.example/other/v1", digest).status.success());
+    assert!(!by_cosign("owner.pub", kind, &"0".repeat(64)).status.success());
 }
 
 /// The digest that the signature of a model is about.

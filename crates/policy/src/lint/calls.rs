@@ -61,6 +61,15 @@ fn not_callable(span: &Span, path: &str) -> Finding {
         let message = format!("{path} writes somewhere else than into the decision");
         return Finding::at(span, "builtin-refused", message, "take it out when you are done");
     }
+    if matches!(path, "strings.count" | "strings.replace_n") {
+        let message = format!("{path} gives other answers here than in OPA");
+        return Finding::at(
+            span,
+            "builtin-refused",
+            message,
+            "count the parts of split(…), or join them anew with concat",
+        );
+    }
     if builtins::exists(path) {
         let message = format!("{path} can fill the memory, or depends on the host");
         return Finding::at(span, "builtin-refused", message, "do without it");

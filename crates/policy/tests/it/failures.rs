@@ -96,18 +96,6 @@ fn a_runaway_denies() {
 }
 
 #[test]
-fn a_panic_of_the_engine_denies() {
-    let body = r#"decision := {"allow": strings.count(input.kind, "") > 0, "violations": set(), "evidence": set()}"#;
-    let policy = policy(body);
-    for _ in 0..2 {
-        let outcome = decide_with(&policy, &passing()).unwrap();
-        assert_eq!(outcome.violations[0].code, code::POLICY_PANIC);
-    }
-    // Other policies of the process are untouched.
-    assert!(decide_with(&STARTER, &passing()).unwrap().allow);
-}
-
-#[test]
 fn a_policy_that_fills_the_memory_denies() {
     let doubled: String =
         (1..60).map(|n| format!("a{n} := concat(\"\", [a{}, a{}])\n", n - 1, n - 1)).collect();

@@ -51,6 +51,7 @@ fn calls_of_what_may_not_be_called() {
     error("x := no.such_thing(1)", "builtin-unknown");
     error("x if print(1)", "builtin-refused");
     error("x := numbers.range(1, 10)", "builtin-refused");
+    error("x := strings.count(\"aaa\", \"a\")", "builtin-refused");
     fine("x := json.patch({}, [])");
     fine("f(y) := y\n\nx := f(1)\n\nz := data.sealwright.main.f(2)");
 }
@@ -91,6 +92,17 @@ fn calls_under_not() {
     fine("x if not input.a");
     fine("x if not input.a == 1");
     fine("x if not startswith(data.limits.name, \"b\")");
+}
+
+/// In OPA `not` may have a body, by an import that this engine takes without heeding it.
+#[test]
+fn not_has_no_body() {
+    error("x if not { false }", "negated-body");
+    let text = MAIN.replace("import rego.v1", "import future.keywords.not\nimport rego.v1");
+    let findings = lint(&[("main.rego", &format!("{text}x if not {{ input.a }}\n"))]);
+    assert_eq!(findings.iter().map(|f| f.code).collect::<Vec<_>>(), ["negated-body"]);
+    error("x if not {a | a := input.a}", "negated-body");
+    fine("x if not y\n\ny := {1}");
 }
 
 #[test]

@@ -40,6 +40,16 @@ fn only_true_passes() {
 }
 
 #[test]
+fn the_first_rule_may_have_a_reference_for_its_name() {
+    let suite =
+        suite("p.q.r contains 1\n\np.s := 2\n\ntest_x if p == {\"q\": {\"r\": {1}}, \"s\": 2}");
+    assert_eq!(run(&suite)[0].1.fault, None);
+    let only = "package a\n\nimport rego.v1\n\np.q := 1\n";
+    let suite = suite_with(&[("a.rego", only)], &json!({})).unwrap();
+    assert_eq!(suite.query("data.a.p", &json!({})), Ok(json!({"q": 1})));
+}
+
+#[test]
 fn an_error_is_a_failure_that_says_where() {
     let said = fault("test_x if missing(1)");
     assert_eq!(said, "a_test.rego:5:18: could not find function missing");

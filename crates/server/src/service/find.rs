@@ -131,7 +131,7 @@ pub(super) fn query_error(rejection: &QueryRejection) -> ApiError {
 
 impl FindQuery {
     /// What the store is asked. Times are those of the entries' first checkpoints.
-    fn filter(&self, store: &Store) -> Result<Filter, ApiError> {
+    pub(super) fn filter(&self, store: &Store) -> Result<Filter, ApiError> {
         let subject =
             self.subject.as_deref().map(|text| text.strip_prefix("sha256:").unwrap_or(text));
         subject.map(check_digest).transpose()?;

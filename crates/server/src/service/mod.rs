@@ -40,6 +40,8 @@ mod data;
 mod facts;
 mod find;
 mod fulcio;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod health;
 mod issuer_keys;
 pub(crate) mod issuers;
