@@ -1,7 +1,7 @@
 //! Verified statements and a request in, a [`Verdict`] out.
 //!
-//! The rules are written in Rego and come as a [`Policy`]: a flat folder of
-//! `.rego` files and one `data.json`. Everything that needs cryptography (the
+//! The rules are written in Rego and come as a [`Policy`]: a folder of `.rego` files and
+//! data, or the same as an OPA bundle ([`PolicyBundle`]). Everything that needs cryptography (the
 //! signature, the log proof, the binding of a signer to its roles, the schema of
 //! a predicate) has been checked before: [`decide`] takes
 //! [`sealwright_attest::Verified`] and nothing else.
@@ -23,6 +23,7 @@
 
 mod answer;
 mod builtins;
+mod bundle;
 mod coverage;
 mod decide;
 mod engine;
@@ -39,6 +40,7 @@ mod suite;
 mod tree;
 mod verdict;
 
+pub use bundle::{BundleError, BundleManifest, BundleOptions, PolicyBundle, SignatureError};
 pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};
 pub use engine::{ENGINE_THREAD, Failure};
