@@ -22,6 +22,7 @@
 //! partial rules with variable keys and is not compiled in.
 
 mod answer;
+mod approval;
 mod builtins;
 mod bundle;
 mod coverage;
@@ -40,6 +41,10 @@ mod suite;
 mod tree;
 mod verdict;
 
+pub use approval::{
+    ActivationError, ApprovedPolicy, PassedTests, PolicyApproval, PolicyPredicate, PreviousBundle,
+    Superseded,
+};
 pub use bundle::{BundleError, BundleManifest, BundleOptions, PolicyBundle, SignatureError};
 pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};
