@@ -125,7 +125,7 @@ pub(crate) fn read_bundle(path: &Path) -> Result<Bundle, CliError> {
     Bundle::parse(&bytes).map_err(|error| CliError::from(error).about(path.display()))
 }
 
-fn read_trusted_root(path: &Path) -> Result<TrustedRoot, CliError> {
+pub(crate) fn read_trusted_root(path: &Path) -> Result<TrustedRoot, CliError> {
     let bytes = files::read(path, "trusted root", 4 << 20)?;
     TrustedRoot::parse(&bytes).map_err(|error| CliError::from(error).about(path.display()))
 }

@@ -238,6 +238,12 @@ impl PolicyApproval {
         &self.signers
     }
 
+    /// The latest log-signed time of the signatures; none if no trusted root was given.
+    #[must_use]
+    pub fn logged_at(&self) -> Option<Timestamp> {
+        self.logged_at
+    }
+
     /// Whether it is over at `time`.
     ///
     /// # Errors

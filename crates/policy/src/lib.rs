@@ -25,6 +25,7 @@ mod answer;
 mod approval;
 mod builtins;
 mod bundle;
+mod compare;
 mod coverage;
 mod decide;
 mod engine;
@@ -46,6 +47,7 @@ pub use approval::{
     Superseded,
 };
 pub use bundle::{BundleError, BundleManifest, BundleOptions, PolicyBundle, SignatureError};
+pub use compare::{ChangeKind, Changed, ChangedData, PolicyChanges};
 pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};
 pub use engine::{ENGINE_THREAD, Failure};

@@ -28,9 +28,16 @@ pub(crate) struct Args {
     service: ServiceArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Policy: a directory, or `starter` for the built-in one.
-    #[arg(long, value_name = "DIR", default_value = "starter")]
+    /// Policy: a bundle that the owners approved, or `starter` for the built-in one.
+    #[arg(long, value_name = "FILE", default_value = "starter")]
     policy: PolicyChoice,
+    /// The owners' approval of the bundle, which `sealwright policy sign` writes.
+    #[arg(long, value_name = "FILE")]
+    policy_approval: Option<PathBuf>,
+    /// Decide by a bundle or a directory that nobody approved: whoever can write it can let in what
+    /// they like.
+    #[arg(long, conflicts_with = "policy_approval")]
+    insecure_unapproved_policy: bool,
     /// Environment that approvals must be for.
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
@@ -113,7 +120,9 @@ fn load(args: &Args) -> Result<Admission, CliError> {
         owner_keys: args.trust.owners.files().to_vec(),
         owners_required: args.trust.owners.required(),
         trusted_root: file(&args.trust.trusted_root, "--trusted-root FILE")?,
-        policy: args.policy.directory().map(Path::to_owned),
+        policy: args.policy.path().map(Path::to_owned),
+        policy_approval: args.policy_approval.clone(),
+        insecure_unapproved_policy: args.insecure_unapproved_policy,
         decisions: args.decisions.clone(),
         environment: args.environment.clone(),
         cluster: args.cluster.clone(),
@@ -147,6 +156,9 @@ fn tls_config(args: &Args) -> Result<Arc<ServerTls>, CliError> {
 fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     if args.insecure_allow_unnamed {
         ui.note(&format!("{BAD}insecure:{BAD:#} pods that name no model are let through"));
+    }
+    if args.insecure_unapproved_policy && args.policy.path().is_some() {
+        ui.note(&format!("{BAD}insecure:{BAD:#} the policy was approved by nobody"));
     }
     let url = format!("https://{address}/validate");
     let mut value = json!({
@@ -188,6 +200,12 @@ impl From<ConfigError> for CliError {
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
                 Self::environment(message).hint("check the path and who may use it")
             }
+            ConfigError::PolicyUnapproved { .. } => Self::input(message).hint(
+                "give --policy-approval FILE, made by `sealwright policy sign`; or \
+                 --insecure-unapproved-policy",
+            ),
+            ConfigError::PolicyNotInForce { .. } => Self::failed(message)
+                .hint("check with `sealwright policy verify BUNDLE --approval FILE`"),
             _ => Self::input(message).hint("see `sealwright admission --help`"),
         }
     }

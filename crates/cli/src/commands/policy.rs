@@ -12,16 +12,21 @@ use crate::error::CliError;
 use crate::files;
 use crate::output::{Ui, plain};
 
+pub(crate) mod approval;
+mod build;
 mod diff;
+mod digest;
 mod eval;
 mod explain;
 mod fuzz;
 mod lint;
 mod sarif;
+mod sign;
 mod sources;
 mod test;
+mod verify;
 
-/// Test, ask, check, fuzz, explain and compare policies in Rego.
+/// Test, check, ask, compare, build and sign policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -36,6 +41,10 @@ enum Command {
     Fuzz(fuzz::Args),
     Explain(explain::Args),
     Diff(diff::Args),
+    Digest(digest::Args),
+    Build(build::Args),
+    Sign(Box<sign::Args>),
+    Verify(verify::Args),
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -47,6 +56,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Fuzz(args) => fuzz::run(args, ui),
         Command::Explain(args) => explain::run(args, ui),
         Command::Diff(args) => diff::run(args, ui),
+        Command::Digest(args) => digest::run(args, ui),
+        Command::Build(args) => build::run(args, ui),
+        Command::Sign(args) => sign::run(args, ui),
+        Command::Verify(args) => verify::run(args, ui),
     }
 }
 

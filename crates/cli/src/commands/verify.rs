@@ -121,10 +121,10 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             Some(identity) => identity.model_digest(),
             None => args.model.identity()?.model_digest(),
         };
-        let verdict = policy::decide_model(args, model_digest)?;
-        value["ok"] = json!(verdict.allow);
-        value["verdict"] = policy::verdict_value(&verdict)?;
-        text += &policy::verdict_text(&verdict);
+        let decided = policy::decide_model(args, model_digest)?;
+        value["ok"] = json!(decided.verdict.allow);
+        value["verdict"] = policy::verdict_value(&decided)?;
+        text += &policy::verdict_text(&decided);
     }
     ui.result(&value, &text);
     Ok(ExitCode::from(u8::from(value["ok"] != true)))

@@ -82,7 +82,7 @@ fn pod(model: Option<&str>) -> Value {
     })
 }
 
-fn ask_for(team: &Team, webhook: &Server, digest: &str) -> (bool, String) {
+pub(crate) fn ask_for(team: &Team, webhook: &Server, digest: &str) -> (bool, String) {
     let review = pod(Some(&format!("loan-approval@sha256:{digest}")));
     ask(&team.home, webhook, review.to_string().as_bytes())
 }

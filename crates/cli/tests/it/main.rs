@@ -35,6 +35,7 @@ mod oms_vectors;
 mod openapi;
 mod pki;
 mod policy;
+mod policy_bundles;
 mod policy_tools;
 mod server;
 mod service;

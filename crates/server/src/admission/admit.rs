@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use sealwright_attest::{RoleBinding, Statement, Subject, Timestamp, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
-use sealwright_policy::{Policy, Request, Verdict, decide};
+use sealwright_policy::{Request, Verdict, decide};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::code;
 use super::pod::{MODEL_ANNOTATION, ModelReference};
+use super::policy::PolicyInForce;
 use super::record::DecisionLog;
 use super::review::{Response, Review, Unreadable};
 use super::scope::{NothingRuns, Scope, scope};
@@ -29,7 +30,7 @@ pub struct Admission {
     pub(super) roles: RoleBinding,
     pub(super) root: TrustedRoot,
     pub(super) root_digest: Sha256,
-    pub(super) policy: Policy,
+    pub(super) policy: PolicyInForce,
     pub(super) environment: String,
     pub(super) cluster: Option<String>,
     pub(super) insecure_allow_unnamed: bool,
@@ -183,6 +184,7 @@ impl Admission {
             let message = "The request's namespace is missing or not a DNS label.";
             return Err(Denial::new(code::REVIEW_MALFORMED, message));
         }
+        self.policy.check(self.source.as_ref(), &self.root, decision.time)?;
         let evidence =
             gather(self.source.as_ref(), &self.roles, &self.root, &self.memory, model.digest())?;
         let Evidence { verified, ignored, log } = evidence;
@@ -223,6 +225,12 @@ impl Admission {
                  (insecure_allow_unnamed); decision {id}"
             ));
         }
+        if *allowed && decision.verdict.is_some() && self.policy.is_unapproved() {
+            warnings.push(format!(
+                "sealwright: the policy was approved by nobody \
+                 (insecure_unapproved_policy); decision {id}"
+            ));
+        }
         let status = match (allowed, asked) {
             (true, _) => 200,
             (false, Ok(_)) => 403,
@@ -244,14 +252,18 @@ impl Admission {
 
     fn record<'a>(&'a self, asked: &'a Asked, decision: &'a Decision) -> Record<'a> {
         let review = asked.as_ref().ok();
-        let skips = decision.basis == Basis::InsecureAllowUnnamed;
+        let mode = match decision.basis {
+            Basis::InsecureAllowUnnamed => "insecure_allow_unnamed",
+            Basis::Policy if self.policy.is_unapproved() => "insecure_unapproved_policy",
+            _ => "enforce",
+        };
         Record {
             id: &decision.id,
             time: decision.time,
             uid: uid(asked),
             dry_run: review.is_some_and(|review| review.dry_run),
             allowed: decision.allowed,
-            mode: if skips { "insecure_allow_unnamed" } else { "enforce" },
+            mode,
             basis: decision.basis,
             request: review.map(RequestRecord::of),
             model: decision.model.as_ref(),
@@ -264,6 +276,7 @@ impl Admission {
                 policy_input: decision.verdict.as_ref().map(|v| Sha256::of(&json(&v.input))),
             },
             log: decision.log.as_ref().map(LogRecord::of),
+            policy_approval: self.policy.approval(),
             statement: self.summary(asked, decision),
         }
     }
@@ -396,6 +409,8 @@ struct Record<'a> {
     ignored: &'a [String],
     inputs: Inputs<'a>,
     log: Option<LogRecord<'a>>,
+    /// Which statement of which owners put the policy into force; null if none did.
+    policy_approval: Value,
     statement: Option<Value>,
 }
 

@@ -11,6 +11,7 @@
 //! | `review` | reads `AdmissionReview` requests, writes responses |
 //! | `scope`, `pod` | which requests are judged, and what the pod names |
 //! | `admit` | puts it together: request in, decision out |
+//! | `policy` | which policy decides, and by whose word |
 //! | `record` | the decisions file |
 //! | `config`, `routes` | files into values, sockets into calls |
 //!
@@ -25,6 +26,7 @@
 mod admit;
 mod config;
 mod pod;
+mod policy;
 mod record;
 mod review;
 mod routes;
@@ -53,8 +55,8 @@ pub mod code {
     /// The model of a pod that exists would be another one.
     pub const MODEL_CHANGED: &str = "MODEL_CHANGED";
     pub use crate::evidence::code::{
-        LOG_CHECKPOINT_INVALID, LOG_INCONSISTENT, LOG_ROLLED_BACK, SERVICE_ANSWER,
-        SERVICE_UNREACHABLE,
+        LOG_CHECKPOINT_INVALID, LOG_INCONSISTENT, LOG_ROLLED_BACK, POLICY_CONFLICT, POLICY_EXPIRED,
+        POLICY_SUPERSEDED, SERVICE_ANSWER, SERVICE_UNREACHABLE,
     };
     /// The decision could not be written to the decisions file.
     pub const DECISION_NOT_RECORDED: &str = "DECISION_NOT_RECORDED";

@@ -18,8 +18,10 @@ use sealwright_tlog::{Hash, verify_checkpoint};
 use crate::client::ErasedStatement;
 use crate::text;
 
+mod policies;
 mod source;
 
+pub use policies::check_policy_in_force;
 pub use source::{EvidenceSource, SourceError};
 
 /// Why there is no evidence to decide on: [`Denial::code`] is stable, the message one sentence.
@@ -52,6 +54,12 @@ pub mod code {
     pub const REVOCATION_ERASED: &str = "REVOCATION_ERASED";
     /// The service gives us only the statements of some projects.
     pub const EVIDENCE_INCOMPLETE: &str = "EVIDENCE_INCOMPLETE";
+    /// The owners approved a newer revision of the policy than the one that would decide.
+    pub const POLICY_SUPERSEDED: &str = "POLICY_SUPERSEDED";
+    /// The owners approved two policies as one revision.
+    pub const POLICY_CONFLICT: &str = "POLICY_CONFLICT";
+    /// The approval of the policy has expired.
+    pub const POLICY_EXPIRED: &str = "POLICY_EXPIRED";
     /// The log's history is not one history.
     pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
 }

@@ -27,6 +27,16 @@ pub trait EvidenceSource: Send + Sync {
     /// [`SourceError`]; an empty list only says that there is nothing.
     fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError>;
 
+    /// Every statement about a policy by the keys with these ids.
+    ///
+    /// # Errors
+    /// [`SourceError`]; a source that cannot be asked this cannot tell of newer policies.
+    fn policies(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
+        let _ = signers;
+        let reason = "it cannot be asked for policies".to_owned();
+        Err(SourceError::Unreachable { reason })
+    }
+
     /// The log's newest checkpoint, a signed note.
     ///
     /// # Errors
@@ -64,18 +74,11 @@ impl EvidenceSource for ServiceClient {
     }
 
     fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        let mut all = Found::from(Vec::new());
-        for signer in signers {
-            let found = self.find(&StatementQuery {
-                predicate_type: Some(predicate::REVOCATION.to_owned()),
-                signer: Some(signer.clone()),
-                ..StatementQuery::default()
-            })?;
-            all.bundles.extend(found.bundles);
-            all.erased.extend(found.erased);
-            all.complete &= found.complete;
-        }
-        Ok(all)
+        of_type_by(self, predicate::REVOCATION, signers)
+    }
+
+    fn policies(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
+        of_type_by(self, predicate::POLICY, signers)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -85,6 +88,25 @@ impl EvidenceSource for ServiceClient {
     fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError> {
         Ok(self.consistency(old_size)?.proof)
     }
+}
+
+fn of_type_by(
+    client: &ServiceClient,
+    predicate_type: &str,
+    signers: &BTreeSet<String>,
+) -> Result<Found, SourceError> {
+    let mut all = Found::from(Vec::new());
+    for signer in signers {
+        let found = client.find(&StatementQuery {
+            predicate_type: Some(predicate_type.to_owned()),
+            signer: Some(signer.clone()),
+            ..StatementQuery::default()
+        })?;
+        all.bundles.extend(found.bundles);
+        all.erased.extend(found.erased);
+        all.complete &= found.complete;
+    }
+    Ok(all)
 }
 
 impl From<ClientError> for SourceError {

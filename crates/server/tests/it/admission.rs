@@ -7,13 +7,14 @@ mod config;
 mod evidence;
 mod fuzz;
 mod http;
+mod policy;
 mod service;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
+use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp, predicate};
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
 use sealwright_server::client::{ErasedStatement, Found};
@@ -22,7 +23,7 @@ use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
 
 use crate::world::sign_with;
-use crate::world::{ENVIRONMENT, MODEL_NAME, MemoryLog, People, approvable, model, policy_dir};
+use crate::world::{ENVIRONMENT, MODEL_NAME, MemoryLog, People, approvable, model};
 
 /// The webhook, and everything around it that a test can change.
 struct Scene {
@@ -85,6 +86,16 @@ impl EvidenceSource for Service {
         state.fault.clone().map_or(Ok(state.revocations.clone().into()), Err)
     }
 
+    fn policies(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
+        assert!(!signers.is_empty());
+        let found = self.statements_about(&Sha256::of(b""))?;
+        let is_policy = |bundle: &Bundle| {
+            let statement = Statement::parse(&bundle.envelope().payload);
+            statement.is_ok_and(|statement| statement.predicate_type == predicate::POLICY)
+        };
+        Ok(Found { bundles: found.bundles.into_iter().filter(is_policy).collect(), ..found })
+    }
+
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
         let mut state = self.state();
         let shown = state.checkpoint.clone().unwrap_or_else(|| state.log.checkpoint());
@@ -139,7 +150,9 @@ impl Scene {
             owner_keys: vec![write(&dir, "owner.pem", people.owner.public_key().pem())],
             owners_required: None,
             trusted_root: write(&dir, "trusted_root.json", root.to_json()),
-            policy: Some(policy_dir()),
+            policy: None,
+            policy_approval: None,
+            insecure_unapproved_policy: false,
             decisions: dir.path().join("decisions.jsonl"),
             environment: ENVIRONMENT.to_owned(),
             cluster: Some("eu-1".to_owned()),

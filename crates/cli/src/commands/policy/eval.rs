@@ -3,12 +3,13 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_policy::{DecisionInput, Failure, Policy, is_yes, replay};
+use sealwright_policy::{DecisionInput, Failure, is_yes, replay};
 
 use super::sources::RegoArgs;
 use super::{DECISION, default_query, read_input};
 use crate::error::CliError;
 use crate::output::{BAD, GOOD, Ui, plain};
+use crate::policy::load;
 
 /// Ask a policy about one input.
 ///
@@ -18,8 +19,8 @@ use crate::output::{BAD, GOOD, Ui, plain};
 /// taken at its word.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy: a directory with `.rego` files and `data.json`.
-    #[arg(long, value_name = "DIR")]
+    /// The policy: a directory with `.rego` files and data, or an OPA bundle.
+    #[arg(long, value_name = "DIR|FILE")]
     bundle: PathBuf,
     /// What it is asked (JSON).
     #[arg(long, short, value_name = "FILE")]
@@ -49,7 +50,7 @@ struct Answer {
 
 /// The decision of a policy of ours; else the value of the rule callers read.
 fn decide(args: &Args, input: &Value, ui: &Ui) -> Result<Answer, CliError> {
-    let refused = match Policy::load(&args.bundle) {
+    let refused = match load(&args.bundle) {
         Ok(policy) => match serde_json::from_value::<DecisionInput>(input.clone()) {
             Ok(input) => {
                 let outcome = json!(replay(&policy, &input));

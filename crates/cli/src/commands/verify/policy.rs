@@ -5,14 +5,17 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::Bundle;
+use sealwright_attest::{Bundle, TrustedRoot};
 use sealwright_manifest::Sha256;
-use sealwright_policy::{Request, Verdict, decide};
+use sealwright_policy::{Policy, PolicyApproval, Request, Verdict, decide};
 use sealwright_server::client::Found;
-use sealwright_server::evidence::{self, Denial, EvidenceSource, LogMemory, SourceError, code};
+use sealwright_server::evidence::{
+    self, Denial, EvidenceSource, LogMemory, SourceError, check_policy_in_force, code,
+};
 use sealwright_tlog::ConsistencyProof;
 
 use crate::clock;
+use crate::commands::policy::approval::{activate, approval_text, approval_value};
 use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
@@ -23,9 +26,12 @@ use crate::service::read_bundle;
 /// What to decide, and on which evidence.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PolicyArgs {
-    /// Decide by this policy: a directory, or `starter` for the built-in one.
-    #[arg(long, value_name = "DIR")]
+    /// Decide by this policy: a directory, a bundle, or `starter` for the built-in one.
+    #[arg(long, value_name = "DIR|FILE")]
     policy: Option<PolicyChoice>,
+    /// The owners' approval of the bundle: without it, the policy is the caller's own choice.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_approval: Option<PathBuf>,
     /// Environment that the model is to run in.
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
@@ -43,14 +49,26 @@ impl PolicyArgs {
     }
 }
 
+/// A verdict, and by whose word the policy decided.
+pub(crate) struct Decided {
+    pub(crate) verdict: Verdict,
+    pub(crate) approval: Option<PolicyApproval>,
+}
+
 /// Gathers the evidence about the model and decides.
-pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Verdict, CliError> {
+pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided, CliError> {
     let Some(choice) = &args.policy.policy else {
         return Err(CliError::input("no policy").hint("give --policy DIR"));
     };
-    let policy = choice.load()?;
     let (roles, root) = args.trust.require()?;
     let source = source(args)?;
+    let (policy, approval) = match &args.policy.policy_approval {
+        None => (choice.load()?, None),
+        Some(approval) => {
+            let (policy, approval) = approved(args, choice, approval, source.as_ref(), &root)?;
+            (policy, Some(approval))
+        }
+    };
     let memory = LogMemory::default();
     let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
         .map_err(|denial| no_evidence(&denial))?;
@@ -69,7 +87,27 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Verdict,
         model_digest,
         rejected: gathered.ignored,
     };
-    Ok(decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified))
+    let verdict = decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified);
+    Ok(Decided { verdict, approval })
+}
+
+/// The policy on the owners' word, if it is the newest that they approved.
+fn approved(
+    args: &Args,
+    choice: &PolicyChoice,
+    approval: &PathBuf,
+    source: &dyn EvidenceSource,
+    root: &TrustedRoot,
+) -> Result<(Policy, PolicyApproval), CliError> {
+    let bundle = choice.path().ok_or_else(|| {
+        CliError::input("the built-in policy needs no approval")
+            .hint("leave --policy-approval out, or give --policy BUNDLE")
+    })?;
+    let owners = &args.trust.owners;
+    let (policy, approval) = activate(bundle, approval, owners, Some(root))?.into_parts();
+    check_policy_in_force(source, &owners.require()?, root, &approval, clock::now()?)
+        .map_err(|denial| no_evidence(&denial))?;
+    Ok((policy, approval))
 }
 
 /// No answer is nobody's verdict; an answer that contradicts the log is one.
@@ -78,6 +116,9 @@ fn no_evidence(denial: &Denial) -> CliError {
     match denial.code {
         code::SERVICE_UNREACHABLE | code::SERVICE_ANSWER => CliError::environment(message)
             .hint("check --service URL, and that `sealwright serve` is running there"),
+        code::POLICY_SUPERSEDED | code::POLICY_CONFLICT | code::POLICY_EXPIRED => {
+            CliError::failed(message).hint("get the newest bundle, and its approval")
+        }
         code::LOG_CHECKPOINT_INVALID => CliError::failed(message)
             .hint("the trusted root must be that of the log which is asked"),
         _ => CliError::failed(message)
@@ -118,6 +159,11 @@ impl EvidenceSource for FileSource {
         Ok(Vec::new().into())
     }
 
+    fn policies(&self, _signers: &BTreeSet<String>) -> Result<Found, SourceError> {
+        // Those that were given; others nobody can know of.
+        Ok(self.bundles.clone().into())
+    }
+
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
         Ok(self.checkpoint.clone())
     }
@@ -129,7 +175,8 @@ impl EvidenceSource for FileSource {
 }
 
 /// The verdict as it is said outside of the process: a verification summary.
-pub(crate) fn verdict_value(verdict: &Verdict) -> Result<Value, CliError> {
+pub(crate) fn verdict_value(decided: &Decided) -> Result<Value, CliError> {
+    let Decided { verdict, approval } = decided;
     let uri = format!(
         "sealwright://{}/{}",
         verdict.input.request.environment, verdict.input.model.digest.sha256
@@ -141,13 +188,14 @@ pub(crate) fn verdict_value(verdict: &Verdict) -> Result<Value, CliError> {
         "allow": verdict.allow,
         "violations": verdict.violations,
         "policy_digest": verdict.policy_digest,
+        "policy_approval": approval_value(approval.as_ref()),
         "policy_input": verdict.input,
         "verification_summary": verdict.to_vsa_predicate(verifier, version, time, &uri),
     }))
 }
 
 /// The verdict for people.
-pub(crate) fn verdict_text(verdict: &Verdict) -> String {
+pub(crate) fn verdict_text(Decided { verdict, approval }: &Decided) -> String {
     let environment = &verdict.input.request.environment;
     if verdict.allow {
         let rows = [
@@ -155,6 +203,7 @@ pub(crate) fn verdict_text(verdict: &Verdict) -> String {
             ("environment", environment.clone()),
             ("evidence", format!("{} statements", verdict.evidence.len())),
             ("policy", verdict.policy_digest.clone()),
+            ("approved", approval_text(approval.as_ref())),
         ];
         return format!("{GOOD}allowed{GOOD:#}\n{}", fields(&rows));
     }
