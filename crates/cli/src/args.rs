@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Revoke(revoke::Args),
     Key(key::Args),
     Roles(roles::Args),
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Trust(trust::Args),
     Log(log::Args),
     Find(find::Args),

@@ -45,7 +45,7 @@ pub(crate) struct PassphraseArgs {
 impl SigningKeyArgs {
     /// Opens the key; asks for a passphrase only if it needs one.
     pub(crate) fn open(&self, ui: &Ui) -> Result<Box<dyn Signer>, CliError> {
-        open_signer(&self.key, &self.passphrase, ui)
+        Ok(open_signer(&self.key, &self.passphrase, ui)?)
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn open_signer(
     reference: &str,
     passphrase: &PassphraseArgs,
     ui: &Ui,
-) -> Result<Box<dyn Signer>, CliError> {
+) -> Result<Box<dyn Signer + Send + Sync>, CliError> {
     let path = file_path(reference)?;
     let pem = Zeroizing::new(files::read_text(&path, "key file")?);
     let secret = match KeyFile::is_encrypted(&pem) {

@@ -13,7 +13,12 @@ use crate::keyref;
 pub(crate) struct OwnerArgs {
     /// Public key of an owner, who signs role bindings and policies; may be repeated, and a file may
     /// hold several keys.
-    #[arg(long = "owner-key", value_name = "FILE", env = "SEALWRIGHT_OWNER_KEY")]
+    #[arg(
+        id = "owner_keys",
+        long = "owner-key",
+        value_name = "FILE",
+        env = "SEALWRIGHT_OWNER_KEY"
+    )]
     keys: Vec<PathBuf>,
     /// How many owners must have signed; without this 2, or 1 if there is only one key.
     #[arg(

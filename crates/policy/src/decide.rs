@@ -55,6 +55,8 @@ pub struct LogView {
     pub checkpoint_time: Timestamp,
     /// How many entries the checkpoint covers.
     pub tree_size: u64,
+    /// Names of the witnesses that cosigned the checkpoint, as the caller has verified.
+    pub witnesses: Vec<String>,
 }
 
 /// Decides whether the model of `request` may be used, on the statements in `facts`
@@ -184,6 +186,7 @@ fn decision_input(
             origin: log.origin.clone(),
             checkpoint_time: log.checkpoint_time,
             tree_size: log.tree_size,
+            witnesses: log.witnesses.clone(),
         }),
         rejected: rejected.into_iter().map(|reason| Refused { reason: reason.clone() }).collect(),
     }
@@ -315,6 +318,7 @@ mod tests {
             origin: String::from("log.example"),
             checkpoint_time: time("2026-11-20T09:50:00Z"),
             tree_size: 40,
+            witnesses: Vec::new(),
         }
     }
 

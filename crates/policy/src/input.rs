@@ -149,6 +149,10 @@ pub struct LogInput {
     pub checkpoint_time: Timestamp,
     /// How many entries it covers.
     pub tree_size: u64,
+    /// Names of the witnesses known to the verifier that cosigned it, ascending. Records of before
+    /// there were any have none.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
 }
 
 /// Something that was offered as a statement and refused by the verifier.

@@ -57,6 +57,11 @@ impl CosignerKey {
         &self.0.name
     }
 
+    /// The 32 raw bytes of the key (RFC 8032 §5.1.5).
+    pub fn public_key(&self) -> &[u8; 32] {
+        self.0.public_key()
+    }
+
     /// The key's id in signature lines.
     pub fn key_id(&self) -> [u8; 4] {
         self.0.key_id()

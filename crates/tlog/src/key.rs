@@ -277,6 +277,10 @@ impl NamedKey {
         if key.to_string() == vkey { Ok(key) } else { Err(KeyError::KeyIdMismatch) }
     }
 
+    pub(crate) fn public_key(&self) -> &[u8; 32] {
+        &self.public_key
+    }
+
     pub(crate) fn key_id(&self) -> [u8; 4] {
         let [a, b, c, d, ..] = self.hash;
         [a, b, c, d]

@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// they like.
     #[arg(long, conflicts_with = "policy_approval")]
     insecure_unapproved_policy: bool,
+    /// Witness (C2SP vkey) whose cosignature on the log's checkpoint policy is told of; may be repeated.
+    #[arg(long = "witness", value_name = "VKEY")]
+    witnesses: Vec<String>,
     /// Environment that approvals must be for.
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
@@ -123,6 +126,7 @@ fn load(args: &Args) -> Result<Admission, CliError> {
         policy: args.policy.path().map(Path::to_owned),
         policy_approval: args.policy_approval.clone(),
         insecure_unapproved_policy: args.insecure_unapproved_policy,
+        witnesses: args.witnesses.clone(),
         decisions: args.decisions.clone(),
         environment: args.environment.clone(),
         cluster: args.cluster.clone(),
@@ -197,6 +201,7 @@ impl From<ConfigError> for CliError {
             {
                 Self::input(message).hint("check the path")
             }
+            ConfigError::Witnesses(error) => error.into(),
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
                 Self::environment(message).hint("check the path and who may use it")
             }

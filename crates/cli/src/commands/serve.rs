@@ -10,10 +10,13 @@ use sealwright_server::service::{
 
 use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
+use crate::keyref::PassphraseArgs;
 use crate::output::{self, BAD, GOOD, STRONG, Ui};
 
+use authority_keys::AuthorityKeyArgs;
 use storage::StorageArgs;
 
+mod authority_keys;
 mod backup;
 mod check;
 mod erase;
@@ -65,7 +68,11 @@ struct InitArgs {
     #[command(flatten)]
     instance: InstanceArgs,
     #[command(flatten)]
+    passphrase: PassphraseArgs,
+    #[command(flatten)]
     tuf: tuf::RootKeyArgs,
+    #[command(flatten)]
+    keys: AuthorityKeyArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -137,7 +144,11 @@ struct ServeArgs {
     #[arg(long)]
     insecure_plain_http: bool,
     #[command(flatten)]
+    passphrase: PassphraseArgs,
+    #[command(flatten)]
     daemon: DaemonArgs,
+    #[command(flatten)]
+    keys: AuthorityKeyArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -156,7 +167,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
 }
 
 fn init(args: &InitArgs, ui: &Ui) -> Result<ExitCode, CliError> {
-    let made = service::init(&Config { tuf: args.tuf.keys(), ..args.instance.config()? })?;
+    let authority_keys = args.keys.open(&args.passphrase, ui)?;
+    let config = Config { tuf: args.tuf.keys(), authority_keys, ..args.instance.config()? };
+    let made = service::init(&config)?;
     let data = &args.instance.data;
     let value = json!({
         "ok": true,
@@ -229,6 +242,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         metrics: args.metrics,
         init: args.init,
         tuf_publisher: args.tuf_publisher,
+        authority_keys: args.keys.open(&args.passphrase, ui)?,
         ..instance.config()?
     };
     if let Some(tls) = &mut config.tls {
@@ -282,6 +296,8 @@ impl From<StartError> for CliError {
             | StartError::Moved { .. }
             | StartError::NotBuilt
             | StartError::OriginTooLong { .. }
+            | StartError::OtherAuthorityKey { .. }
+            | StartError::AuthorityKeyCurve
             | StartError::Issuers { .. }
             | StartError::Witnesses { .. }
             | StartError::Writers { .. }

@@ -78,6 +78,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    args.signer.check_witnesses(args.policy.is_given())?;
     let mut value = json!({"ok": true});
     let mut text = String::new();
     let mut identity = None;

@@ -9,9 +9,11 @@ use sealwright_tlog::{
     Checkpoint, ConsistencyProof, Hash, LogKey, SignedNote, leaf_hash, stored_hashes_for_leaf,
     tree_hash,
 };
+use serde_json::json;
 
 use crate::home::{Home, text};
 use crate::server::Server;
+use crate::team::Team;
 
 const TIME: u64 = 1_760_000_000;
 const ORIGIN: &str = "log.example";
@@ -284,4 +286,51 @@ fn our_log_asks_its_witnesses() {
         home.write("witnesses.toml", toml);
         home.run(&format!("{serve} --listen 127.0.0.1:0")).failed(2, said);
     }
+}
+
+/// Policy is told who of the witnesses known to the verifier cosigned the checkpoint.
+#[test]
+fn policy_is_told_who_cosigned() {
+    let team = Team::new();
+    let home = &team.home;
+    let Team { service, .. } = &team;
+    service.signal(rustix::process::Signal::TERM);
+    let root = TrustedRoot::parse(&home.read("data/trusted_root.json")).unwrap();
+    let log = root.logs()[0].key.to_string();
+    let witness = Server::start(
+        home,
+        &format!("log witness --data w --log {log} --init --name witness.example/w"),
+    );
+    let key = CosignerKey::parse(text(&witness.ready["vkey"])).unwrap();
+    let vkey = key.to_string();
+    home.write("witnesses.toml", witnesses_toml(1, &[(witness.url(), &vkey)]));
+    let Team { home, service } = team;
+    assert!(service.wait().0.success());
+    let service = Server::start(&home, "serve --data data --witnesses witnesses.toml");
+    let team = Team { home, service };
+    team.sign("model");
+    // The role binding, the witnesses' file, the signature.
+    until_cosigned(&team.service, "api/v2/checkpoint", 3, &[&key]);
+
+    let stranger = WitnessKey::generate("stranger").unwrap().cosigner().to_string();
+    // The log's own key is no witness, under whatever name.
+    let log = root.logs()[0].key.cosigner().unwrap();
+    let itself = CosignerKey::new("itself", log.public_key()).unwrap().to_string();
+    let told = |witnesses: &[&str]| {
+        let options: String = witnesses.iter().map(|vkey| format!(" --witness {vkey}")).collect();
+        let ran =
+            team.home.run(&format!("--json {}", team.policy_line(&format!("model{options}"))));
+        ran.json()["verdict"]["policy_input"]["log"]["witnesses"].clone()
+    };
+    assert_eq!(told(&[]), json!([]));
+    assert_eq!(told(&[&stranger, &itself]), json!([]));
+    assert_eq!(told(&[&stranger, &vkey, &itself]), json!(["witness.example/w"]));
+    let refused = |options: &str, said: &str| {
+        team.home.run(&team.policy_line(&format!("model {options}"))).failed(2, said);
+    };
+    refused("--witness nonsense", "witness \"nonsense\"");
+    refused(&format!("--witness {vkey} --witness {vkey}"), "also another witness's");
+    team.home
+        .run(&format!("verify model --bundle x --key keys/trainer.pub --witness {vkey}"))
+        .failed(2, "--witness is for keyless signatures and for --policy");
 }

@@ -21,10 +21,16 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(crate) fn start() -> Self {
-        let (home, issuer) = (Home::new(), Issuer::start());
+        Self::start_in(Home::new(), "")
+    }
+
+    /// With more options for `serve`.
+    pub(crate) fn start_in(home: Home, options: &str) -> Self {
+        let issuer = Issuer::start();
         let entry = format!("[[issuer]]\nurl = {:?}\nkind = \"email\"\n", issuer.url);
         home.write("issuers.toml", entry);
-        let service = Server::start(&home, "serve --init --data data --issuers issuers.toml");
+        let line = format!("serve --init --data data --issuers issuers.toml {options}");
+        let service = Server::start(&home, &line);
         home.must(&format!("serve trust --data data --out trust --oidc-url {}", issuer.url));
         Self { home, issuer, service }
     }
@@ -73,6 +79,59 @@ fn sigstore_python_signs_and_verifies() {
     instance.home.write("artifact", "other content");
     assert!(!verify(IDENTITY).status.success());
     assert_eq!(instance.verify("artifact", "b.json", IDENTITY).code, Some(1));
+}
+
+/// Encrypted keys outside of the data directory sign for the authorities.
+#[test]
+fn authorities_sign_with_keys_that_are_kept_elsewhere() {
+    let home = Home::new();
+    home.write("secret", "correct horse battery staple\n");
+    for (name, algorithm) in [("ca", "p384"), ("ct", "p256"), ("tsa", "p256"), ("next", "p256")] {
+        home.must(&format!(
+            "key generate --algorithm {algorithm} --output {name} --passphrase-file secret"
+        ));
+    }
+    let secret = "--passphrase-file secret";
+    home.run(&format!("serve init --data bad --ct-key ca.key {secret}"))
+        .failed(2, "key of the certificate log is not on P-256");
+    home.run("serve init --data bad --ca-key awskms:///alias/ca")
+        .failed(2, "awskms://… are not supported yet");
+    let keys = "--ca-key file:ca.key --ct-key ct.key --tsa-key tsa.key --passphrase-file secret";
+    let instance = Instance::start_in(home, keys);
+    let home = &instance.home;
+    assert_eq!(home.list("data/authority"), ["ca.pem", "root.pem", "tsa.pem"]);
+    home.write("artifact", "content");
+    let signs = |bundle: &str| {
+        let token = instance.issuer.token(IDENTITY);
+        let signed = python(
+            &instance,
+            &["sign", "--identity-token", &token, "--bundle", bundle, "artifact"],
+        );
+        assert!(signed.status.success(), "{signed:?}");
+        instance.verify("artifact", bundle, IDENTITY).succeeded();
+    };
+    signs("before.json");
+
+    // A key is not replaced by a file because somebody forgot to name it.
+    let renew = "serve renew --data data --root-key data/offline/root-key.pem";
+    home.run(renew).failed(3, "the private key data/authority/ca-key.pem is not there");
+    home.run(&format!("{renew} --only certificates --ca-key next.key --ct-key ct.key {secret}"))
+        .failed(3, "the private key data/authority/tsa-key.pem is not there");
+    assert!(!home.path("data/authority-2").exists());
+    home.must(&format!("{renew} {keys}"));
+    assert_eq!(home.list("data/authority-2"), ["ca.pem", "root.pem", "tsa.pem"]);
+    home.must("serve trust --data data --out trust");
+    signs("after.json");
+    instance.verify("artifact", "before.json", IDENTITY).succeeded();
+    let Instance { home, service, .. } = instance;
+    service.stop();
+    home.run("serve --data data --listen 127.0.0.1:0")
+        .failed(3, "the private key data/authority-2/ca-key.pem is not there");
+    home.run(&format!(
+        "serve --data data --listen 127.0.0.1:0 {}",
+        keys.replace("ca.key", "next.key")
+    ))
+    .failed(2, "data/authority-2/ca.pem is not a certificate of the key that was given");
 }
 
 #[test]

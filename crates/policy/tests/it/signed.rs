@@ -147,6 +147,7 @@ impl World {
             origin: "log.example".into(),
             checkpoint_time: time(LOGGED_AT),
             tree_size: self.size,
+            witnesses: Vec::new(),
         };
         decide(&STARTER, &request, Some(&log), facts)
     }

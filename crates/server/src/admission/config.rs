@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::admit::Admission;
 use super::policy::{PolicyFiles, PolicyInForce};
 use super::record::DecisionLog;
-use crate::evidence::{EvidenceSource, LogMemory};
+use crate::evidence::{EvidenceSource, LogMemory, Witnesses, WitnessesError};
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
@@ -35,6 +35,10 @@ pub struct Config {
     pub owners_required: Option<usize>,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
+    /// Keys of witnesses (C2SP vkeys of type 4). Policy is told which of them cosigned the checkpoint, and
+    /// says how many it wants.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
     /// The policy's bundle; the starter policy that is built in, if there is none.
     #[serde(default)]
     pub policy: Option<PathBuf>,
@@ -151,6 +155,9 @@ pub enum ConfigError {
         /// What is wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The witnesses cannot be used.
+    #[error(transparent)]
+    Witnesses(#[from] WitnessesError),
     /// The policy cannot be used.
     #[error("{} is not a policy", path.display())]
     Policy {
@@ -222,7 +229,7 @@ impl Admission {
             insecure_allow_unnamed: config.insecure_allow_unnamed,
             deadline_ms: config.deadline_ms,
             source,
-            memory: LogMemory::default(),
+            memory: LogMemory::new(Witnesses::parse(&config.witnesses)?),
             decisions: DecisionLog::open(&config.decisions).map_err(|source| {
                 ConfigError::Decisions { path: config.decisions.clone(), source }
             })?,

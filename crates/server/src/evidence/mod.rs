@@ -20,9 +20,11 @@ use crate::text;
 
 mod policies;
 mod source;
+mod witnesses;
 
 pub use policies::check_policy_in_force;
 pub use source::{EvidenceSource, SourceError};
+pub use witnesses::{Witnesses, WitnessesError};
 
 /// Why there is no evidence to decide on: [`Denial::code`] is stable, the message one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,11 +85,14 @@ pub struct LogState {
     pub(crate) size: u64,
     pub(crate) root: Hash,
     pub(crate) time: Timestamp,
+    pub(crate) witnesses: Vec<String>,
 }
 
-/// The newest checkpoint seen of each log, since the process started.
+/// The newest checkpoint seen of each log, since the process started; and the witnesses whose word on it
+/// is noted.
 #[derive(Debug, Default)]
 pub struct LogMemory {
+    witnesses: Witnesses,
     /// Size and root by log id. Each entry only ever grows, and only by [`LogMemory::advance`].
     newest: Mutex<BTreeMap<[u8; 32], (u64, Hash)>>,
 }
@@ -181,6 +186,12 @@ fn check_erased<'a>(mut erased: impl Iterator<Item = &'a ErasedStatement>) -> Re
 }
 
 impl LogMemory {
+    /// An empty memory, with the witnesses that are known.
+    #[must_use]
+    pub fn new(witnesses: Witnesses) -> Self {
+        Self { witnesses, ..Self::default() }
+    }
+
     /// Fetches the current checkpoint, verifies it, and holds it against the newest one seen.
     ///
     /// What was remembered before the question decides, and an answer counts only if nobody has
@@ -193,7 +204,7 @@ impl LogMemory {
     ) -> Result<LogState, Denial> {
         for _ in 0..MAX_TRIES {
             let before = self.snapshot();
-            let state = verified_checkpoint(&source.checkpoint()?, root)?;
+            let state = verified_checkpoint(&source.checkpoint()?, root, &self.witnesses)?;
             let old = before.get(&state.log_id).copied();
             let continues = match old {
                 Some(old) => state.continues(old, source)?,
@@ -229,7 +240,12 @@ impl LogState {
     /// The part that policy sees.
     #[must_use]
     pub fn view(&self) -> LogView {
-        LogView { origin: self.origin.clone(), checkpoint_time: self.time, tree_size: self.size }
+        LogView {
+            origin: self.origin.clone(),
+            checkpoint_time: self.time,
+            tree_size: self.size,
+            witnesses: self.witnesses.clone(),
+        }
     }
 
     /// Whether this state continues an older one; `false` if the log grew between the checkpoint
@@ -308,7 +324,11 @@ impl From<SourceError> for Denial {
 }
 
 /// Verifies a signed note against the logs of the trusted root, whichever signed it.
-fn verified_checkpoint(note: &[u8], root: &TrustedRoot) -> Result<LogState, Denial> {
+fn verified_checkpoint(
+    note: &[u8],
+    root: &TrustedRoot,
+    witnesses: &Witnesses,
+) -> Result<LogState, Denial> {
     let invalid = |reason: String| {
         let reason = text::line(&reason, 400);
         Denial::new(
@@ -337,6 +357,7 @@ fn verified_checkpoint(note: &[u8], root: &TrustedRoot) -> Result<LogState, Deni
             size: tree.size,
             root: tree.root,
             time,
+            witnesses: witnesses.of(checkpoint.note(), &log.key),
         });
     }
     Err(invalid(reason))

@@ -10,6 +10,8 @@
 //! <data_dir>/authority-2/…               the same after a renewal: the highest number counts
 //! <data_dir>/offline/root-key.pem        the root's private key: nothing here needs it
 //! ```
+//!
+//! Keys that come from outside ([`AuthorityKeys`]) have no file.
 
 use std::fs;
 use std::io;
@@ -27,12 +29,16 @@ use sealwright_authority::{
 };
 
 use super::StartError;
+use super::authority_keys::{AuthorityKeys, SharedSigner};
 use super::data::{create_dir, write_new};
 use super::tuf::Certificate;
 
 pub(super) const AUTHORITY_DIR: &str = "authority";
+const CA_KEY: &str = "ca-key.pem";
+const TSA_KEY: &str = "tsa-key.pem";
+const CT_KEY: &str = "ct-key.pem";
 /// Private keys in it.
-const PRIVATE_KEYS: [&str; 3] = ["ca-key.pem", "tsa-key.pem", "ct-key.pem"];
+const PRIVATE_KEYS: [&str; 3] = [CA_KEY, TSA_KEY, CT_KEY];
 /// What is in here belongs elsewhere.
 pub(super) const OFFLINE_DIR: &str = "offline";
 const ROOT_KEY: &str = "root-key.pem";
@@ -81,6 +87,7 @@ pub(super) struct Issuing<'a> {
 pub(super) fn create(
     data_dir: &Path,
     organization: &str,
+    keys: &AuthorityKeys,
     now: Timestamp,
 ) -> Result<Option<PathBuf>, StartError> {
     let dir = data_dir.join(AUTHORITY_DIR);
@@ -98,7 +105,7 @@ pub(super) fn create(
         .prefix(".authority-")
         .tempdir_in(data_dir)
         .map_err(|error| StartError::file(data_dir, error))?;
-    let root_key = make(building.path(), organization, now).map_err(|error| match error {
+    let root_key = make(building.path(), organization, keys, now).map_err(|error| match error {
         // The directory that was being made has a name that tells nobody anything.
         StartError::Full { .. } => StartError::Full { path: data_dir.to_owned() },
         StartError::ReadOnly { .. } => StartError::ReadOnly { path: data_dir.to_owned() },
@@ -141,6 +148,7 @@ fn remove_unfinished(data_dir: &Path) -> Result<(), StartError> {
 pub(super) fn make(
     dir: &Path,
     organization: &str,
+    keys: &AuthorityKeys,
     now: Timestamp,
 ) -> Result<Zeroizing<String>, StartError> {
     let unmade = |_| StartError::Authority { path: dir.to_owned() };
@@ -150,26 +158,34 @@ pub(super) fn make(
     let validity = ValidityPeriod { from: now, until };
     let root = root_certificate(&key, &name(organization, "Sealwright root"), validity);
     let issuing = Issuing { root: &root.map_err(unmade)?, signer: &key, until };
-    issue(dir, organization, &issuing, Renewal::All, None, now)?;
+    issue(dir, organization, &issuing, Renewal::All, keys, None, now)?;
     key.unencrypted_pem().map_err(|_| StartError::Authority { path: dir.to_owned() })
 }
 
 /// Writes the files of one generation: new keys and certificates for `parts`, the others as they are in
-/// the generation `before`.
+/// the generation `before`. What `keys` has gets a certificate and no file.
 pub(super) fn issue(
     dir: &Path,
     organization: &str,
     issuing: &Issuing<'_>,
     parts: Renewal,
+    keys: &AuthorityKeys,
     before: Option<&Path>,
     now: Timestamp,
 ) -> Result<(), StartError> {
     let unmade = |_| StartError::Authority { path: dir.to_owned() };
-    let new_key = |curve, file: &str| {
+    let new_key = |curve, file: &str, elsewhere: &Option<SharedSigner>| {
+        if let Some(signer) = elsewhere {
+            return Ok(signer.public_key().clone());
+        }
+        // What was kept elsewhere does not come to lie here because an option was forgotten.
+        if let Some(path) = before.map(|before| before.join(file)).filter(|path| !path.exists()) {
+            return Err(StartError::AuthorityKeyMissing { path });
+        }
         let bad = |_| StartError::Authority { path: dir.to_owned() };
         let key = KeyFile::generate(curve).map_err(bad)?;
         write_new(dir, file, key.unencrypted_pem().map_err(bad)?.as_bytes(), 0o600)?;
-        Ok::<_, StartError>(key)
+        Ok::<_, StartError>(key.public_key().clone())
     };
     let Issuing { root, signer, until } = *issuing;
     let until = until.min(now.plus_seconds(ISSUED_YEARS * YEAR_S));
@@ -180,25 +196,38 @@ pub(super) fn issue(
         write_new(dir, file, (certificate_pem(certificate) + &root_pem).as_bytes(), 0o644)
     };
     if parts != Renewal::Timestamps {
-        let key = new_key(Curve::P384, "ca-key.pem")?;
-        new_key(Curve::P256, "ct-key.pem")?;
+        let key = new_key(Curve::P384, CA_KEY, &keys.certificates)?;
+        let log = new_key(Curve::P256, CT_KEY, &keys.certificate_log)?;
+        if log.curve() != Curve::P256 {
+            return Err(StartError::AuthorityKeyCurve);
+        }
         let name = name(organization, "Sealwright certificate authority");
-        let ca = intermediate_certificate(root, signer, key.public_key(), &name, validity);
+        let ca = intermediate_certificate(root, signer, &key, &name, validity);
         chain("ca.pem", &ca.map_err(unmade)?)?;
     }
     if parts != Renewal::Certificates {
-        let key = new_key(Curve::P384, "tsa-key.pem")?;
+        let key = new_key(Curve::P384, TSA_KEY, &keys.timestamps)?;
         let name = name(organization, "Sealwright timestamp authority");
-        let tsa = timestamp_certificate(root, signer, key.public_key(), &name, validity);
+        let tsa = timestamp_certificate(root, signer, &key, &name, validity);
         chain("tsa.pem", &tsa.map_err(unmade)?)?;
     }
-    let kept: &[(&str, u32)] = match parts {
+    type Kept<'a> = (&'a str, u32, Option<&'a SharedSigner>);
+    let (ca, ct) = (keys.certificates.as_ref(), keys.certificate_log.as_ref());
+    let tsa = keys.timestamps.as_ref();
+    let kept: &[Kept<'_>] = match parts {
         Renewal::All => &[],
-        Renewal::Certificates => &[("tsa.pem", 0o644), ("tsa-key.pem", 0o600)],
-        Renewal::Timestamps => &[("ca.pem", 0o644), ("ca-key.pem", 0o600), ("ct-key.pem", 0o600)],
+        Renewal::Certificates => &[("tsa.pem", 0o644, None), (TSA_KEY, 0o600, tsa)],
+        Renewal::Timestamps => &[("ca.pem", 0o644, None), (CA_KEY, 0o600, ca), (CT_KEY, 0o600, ct)],
     };
-    for (file, mode) in kept {
-        let content = Zeroizing::new(read(&before.unwrap_or(dir).join(file))?);
+    for (file, mode, elsewhere) in kept {
+        let path = before.unwrap_or(dir).join(file);
+        if PRIVATE_KEYS.contains(file) && !path.exists() {
+            match elsewhere {
+                Some(_) => continue,
+                None => return Err(StartError::AuthorityKeyMissing { path }),
+            }
+        }
+        let content = Zeroizing::new(read(&path)?);
         write_new(dir, file, content.as_bytes(), *mode)?;
     }
     Ok(())
@@ -260,28 +289,46 @@ pub(super) fn forget_keys_before(data_dir: &Path, number: u64) -> Result<(), Sta
     Ok(())
 }
 
-/// Until when the authorities' certificates are valid, if there are any.
+/// Until when the authorities' certificates are valid, if there are any. Needs no key.
 pub(super) fn expiries(data_dir: &Path) -> Result<Vec<Certificate>, StartError> {
-    let Some(authorities) = open(data_dir)? else { return Ok(Vec::new()) };
-    Ok(vec![
-        Certificate { name: "certificate authority", until: authorities.ca_validity.until },
-        Certificate { name: "timestamp authority", until: authorities.tsa_validity.until },
-    ])
+    let Some((_, dir)) = newest(data_dir) else { return Ok(Vec::new()) };
+    let until = |name, file: &str| {
+        let validity = validity(&chain(&dir, file)?);
+        let validity = validity.ok_or_else(|| StartError::Authority { path: dir.join(file) })?;
+        Ok::<_, StartError>(Certificate { name, until: validity.until })
+    };
+    Ok(vec![until("certificate authority", "ca.pem")?, until("timestamp authority", "tsa.pem")?])
 }
 
-/// Opens the authorities; `None` if there are none.
-pub(super) fn open(data_dir: &Path) -> Result<Option<Authorities>, StartError> {
-    let Some((_, dir)) = newest(data_dir) else { return Ok(None) };
-    let (ca_key, tsa_key, ct_key) =
-        (key(&dir, "ca-key.pem")?, key(&dir, "tsa-key.pem")?, key(&dir, "ct-key.pem")?);
-    let (ca_chain, tsa_chain) = (chain(&dir, "ca.pem")?, chain(&dir, "tsa.pem")?);
-    let unfit = |file: &str| StartError::Authority { path: dir.join(file) };
+/// Opens the authorities, with the private keys that are kept elsewhere; `None` if there are none.
+pub(super) fn open(
+    data_dir: &Path,
+    keys: &AuthorityKeys,
+) -> Result<Option<Authorities>, StartError> {
+    newest(data_dir).map(|(_, dir)| open_generation(&dir, keys)).transpose()
+}
+
+/// Opens the authorities of the generation in `dir`.
+pub(super) fn open_generation(dir: &Path, keys: &AuthorityKeys) -> Result<Authorities, StartError> {
+    let ca_key = key(dir, CA_KEY, &keys.certificates)?;
+    let tsa_key = key(dir, TSA_KEY, &keys.timestamps)?;
+    let ct_key = key(dir, CT_KEY, &keys.certificate_log)?;
+    let (ca_chain, tsa_chain) = (chain(dir, "ca.pem")?, chain(dir, "tsa.pem")?);
+    let unfit = |file: &str, given: &Option<SharedSigner>| match given {
+        Some(_) => StartError::OtherAuthorityKey { path: dir.join(file) },
+        None => StartError::Authority { path: dir.join(file) },
+    };
     let (ca_validity, tsa_validity) = (validity(&ca_chain), validity(&tsa_chain));
-    let tsa = TimestampAuthority::new(tsa_key, &tsa_chain).map_err(|_| unfit("tsa.pem"))?;
-    let ca = CertificateAuthority::new(ca_key, &ca_chain, ct_key).map_err(|_| unfit("ca.pem"))?;
-    let ca_validity = ca_validity.ok_or_else(|| unfit("ca.pem"))?;
-    let tsa_validity = tsa_validity.ok_or_else(|| unfit("tsa.pem"))?;
-    Ok(Some(Authorities { ca, tsa, ca_validity, tsa_validity }))
+    if ct_key.public_key().curve() != Curve::P256 {
+        return Err(StartError::AuthorityKeyCurve);
+    }
+    let tsa = TimestampAuthority::new(tsa_key, &tsa_chain)
+        .map_err(|_| unfit("tsa.pem", &keys.timestamps))?;
+    let ca = CertificateAuthority::new(ca_key, &ca_chain, ct_key)
+        .map_err(|_| unfit("ca.pem", &keys.certificates))?;
+    let ca_validity = ca_validity.ok_or_else(|| unfit("ca.pem", &None))?;
+    let tsa_validity = tsa_validity.ok_or_else(|| unfit("tsa.pem", &None))?;
+    Ok(Authorities { ca, tsa, ca_validity, tsa_validity })
 }
 
 /// That of the first certificate.
@@ -291,10 +338,19 @@ fn validity(chain: &[Vec<u8>]) -> Option<ValidityPeriod> {
     Some(ValidityPeriod { from: from.ok()?, until: until.ok()? })
 }
 
-type SharedSigner = Arc<dyn Signer + Send + Sync>;
-
-fn key(dir: &Path, file: &str) -> Result<SharedSigner, StartError> {
+/// The key that is kept elsewhere, or the one in the file.
+fn key(
+    dir: &Path,
+    file: &str,
+    elsewhere: &Option<SharedSigner>,
+) -> Result<SharedSigner, StartError> {
+    if let Some(signer) = elsewhere {
+        return Ok(Arc::clone(signer));
+    }
     let path = dir.join(file);
+    if !path.exists() {
+        return Err(StartError::AuthorityKeyMissing { path });
+    }
     let pem = Zeroizing::new(read(&path)?);
     let key = KeyFile::from_pem(&pem, None);
     key.map(|key| Arc::new(key) as SharedSigner).map_err(|_| StartError::Authority { path })

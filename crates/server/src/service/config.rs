@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use sealwright_store::Place;
 
+use super::authority_keys::AuthorityKeys;
 use super::client_address::{ForwardedHeader, Network};
 use super::tuf::RootKeys;
 
@@ -49,6 +50,10 @@ pub struct Config {
     /// has none is only a log.
     #[serde(default)]
     pub init: bool,
+
+    /// Private keys of the authorities that are kept elsewhere than in the data directory.
+    #[serde(skip)]
+    pub authority_keys: AuthorityKeys,
 
     /// Who signs the root of the TUF repository that `init` makes.
     #[serde(default)]
@@ -134,6 +139,7 @@ impl Config {
             origin: Self::default_origin(),
             tls: None,
             init: false,
+            authority_keys: AuthorityKeys::default(),
             tuf: RootKeys::default(),
             issuers: None,
             witnesses: None,

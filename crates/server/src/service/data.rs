@@ -62,7 +62,7 @@ pub(super) fn open(config: &Config, now: u64) -> Result<Data, StartError> {
         }
     };
     let newest = authorities::newest(dir);
-    let authorities = authorities::open(dir)?;
+    let authorities = authorities::open(dir, &config.authority_keys)?;
     let trusted_root_json = trusted_root(config, &key, &store, authorities.as_ref(), now)?;
     if let Some((number, _)) = newest {
         // A renewal that was cut short may have left them.

@@ -49,12 +49,12 @@ type IssuersFile = Option<Arc<Live<Issuers, StartError>>>;
 
 /// Reads all of it.
 pub(super) fn standing(config: &Config) -> Result<LiveStanding, StartError> {
-    let dir = config.data_dir.clone();
+    let (dir, keys) = (config.data_dir.clone(), config.authority_keys.clone());
     let (roots, certificates) = (config.trust.clone(), config.trust_root_ca.clone());
     Live::load("authorities", move |files| {
         let path = dir.join(TRUSTED_ROOT_FILE);
         let text = files.read_text(&path).map_err(|error| StartError::file(&path, error))?;
-        let authorities = authorities::open(&dir)?.map(Arc::new);
+        let authorities = authorities::open(&dir, &keys)?.map(Arc::new);
         let upload_trust = UploadTrust::read(&text, authorities.as_deref(), &roots, &certificates)?;
         let names_authorities = names_authorities(&text);
         Ok(Standing { trusted_root_json: text, authorities, names_authorities, upload_trust })

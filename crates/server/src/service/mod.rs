@@ -29,6 +29,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authorities;
+mod authority_keys;
 mod backup;
 pub(crate) mod body;
 mod bundles;
@@ -84,6 +85,7 @@ use crate::{http, tls};
 
 pub use audit::audit_public_key;
 pub use authorities::Renewal;
+pub use authority_keys::{AuthorityKeys, SharedSigner};
 pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};

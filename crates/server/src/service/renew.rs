@@ -11,6 +11,7 @@ use sealwright_authority::{certificate_valid_until, certificates_from_pem};
 
 use super::StartError;
 use super::authorities::{self, OFFLINE_DIR, Renewal, YEAR_S};
+use super::authority_keys::AuthorityKeys;
 use super::data::{self, TRUSTED_ROOT_FILE, create_dir, replace, write_new};
 use super::trust::has_keys;
 use super::tuf::{self, CeremonyError};
@@ -42,8 +43,9 @@ pub struct Renewed {
     pub until: Time,
 }
 
-/// Gives the authorities new keys and certificates; both of them, or those of `parts`. The trusted root
-/// and the TUF repository follow.
+/// Gives the authorities new keys and certificates; both of them, or those of `parts`. What `keys` has is
+/// kept elsewhere, and only gets a certificate; of what stays as it is, `keys` must have what is kept
+/// elsewhere as well. The trusted root and the TUF repository follow.
 ///
 /// # Errors
 /// [`CeremonyError`].
@@ -51,6 +53,7 @@ pub fn renew(
     data_dir: &Path,
     issuer: &Issuer<'_>,
     parts: Renewal,
+    keys: &AuthorityKeys,
 ) -> Result<Renewed, CeremonyError> {
     if !has_keys(data_dir) {
         return Err(StartError::NotInitialised { dir: data_dir.to_owned() }.into());
@@ -77,15 +80,23 @@ pub fn renew(
                 return Err(CeremonyError::RootEnds { at: until });
             }
             let issuing = authorities::Issuing { root: &root, signer: *signer, until };
-            authorities::issue(staging.path(), &organization, &issuing, parts, Some(&old), now)
-                .map_err(|error| match error {
-                    StartError::Authority { .. } => CeremonyError::OtherRootKey { path: root_path },
-                    other => other.into(),
-                })?;
+            authorities::issue(
+                staging.path(),
+                &organization,
+                &issuing,
+                parts,
+                keys,
+                Some(&old),
+                now,
+            )
+            .map_err(|error| match error {
+                StartError::Authority { .. } => CeremonyError::OtherRootKey { path: root_path },
+                other => other.into(),
+            })?;
             None
         }
         Issuer::NewRoot => {
-            let key = authorities::make(staging.path(), &organization, now)?;
+            let key = authorities::make(staging.path(), &organization, keys, now)?;
             let offline = data_dir.join(OFFLINE_DIR);
             create_dir(&offline)?;
             let name = format!("root-key-{}.pem", number + 1);
@@ -96,21 +107,23 @@ pub fn renew(
             Some(path)
         }
     };
+    // What does not fit must not become the newest.
+    authorities::open_generation(staging.path(), keys)?;
     let dir = data_dir.join(authorities::generation(number + 1));
     fs::rename(staging.path(), &dir)
         .and_then(|()| fs::File::open(data_dir)?.sync_all())
         .map_err(|error| StartError::file(&dir, error))?;
     // It has another name now.
     let _ = staging.keep();
-    let until = publish(data_dir, now)?;
+    let until = publish(data_dir, keys, now)?;
     authorities::forget_keys_before(data_dir, number + 1)?;
     Ok(Renewed { dir, root_key, old_until: now.plus_seconds(authorities::OVERLAP_S), until })
 }
 
 /// Everybody learns of the newest certificates. What a renewal that was cut short has left undone, the
 /// next start does.
-fn publish(data_dir: &Path, now: Time) -> Result<Time, CeremonyError> {
-    let opened = authorities::open(data_dir)?;
+fn publish(data_dir: &Path, keys: &AuthorityKeys, now: Time) -> Result<Time, CeremonyError> {
+    let opened = authorities::open(data_dir, keys)?;
     let opened = opened.ok_or_else(|| StartError::Authority { path: data_dir.to_owned() })?;
     let path = data_dir.join(TRUSTED_ROOT_FILE);
     let text = fs::read_to_string(&path).map_err(|error| StartError::file(&path, error))?;

@@ -185,6 +185,21 @@ pub enum StartError {
         /// The file, or the directory of all of them.
         path: PathBuf,
     },
+    /// A private key of an authority is neither here nor given.
+    #[error("the private key {} is not there", path.display())]
+    AuthorityKeyMissing {
+        /// Where it would be if it were here.
+        path: PathBuf,
+    },
+    /// The key that was given is not the one in the authority's certificate.
+    #[error("{} is not a certificate of the key that was given", path.display())]
+    OtherAuthorityKey {
+        /// The certificate.
+        path: PathBuf,
+    },
+    /// The key of the certificate log is of a kind that clients do not know.
+    #[error("the key of the certificate log is not on P-256")]
+    AuthorityKeyCurve,
     /// The root's key of an earlier attempt lies where the new one would be written.
     #[error("{} is there already, and the authorities are not", path.display())]
     AuthorityLeftover {
@@ -319,6 +334,15 @@ impl StartError {
             }
             Self::OriginTooLong { .. } => "use a shorter host name",
             Self::Authority { .. } => "put the directory `authority` back from a backup",
+            Self::AuthorityKeyMissing { .. } => {
+                "if it is kept elsewhere, say where: --ca-key, --ct-key, --tsa-key; otherwise put it back \
+                 from a backup"
+            }
+            Self::OtherAuthorityKey { .. } => {
+                "give the key that the certificate was made for, or none if it is in the data directory; \
+                 `sealwright serve renew` makes a certificate for another key"
+            }
+            Self::AuthorityKeyCurve => "`sealwright key generate --curve p256` makes one that fits",
             Self::AuthorityLeftover { .. } => {
                 "an earlier start ended halfway: if no authority was ever used, remove the file"
             }

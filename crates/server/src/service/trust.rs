@@ -58,7 +58,9 @@ pub fn init(config: &Config) -> Result<Initialised, StartError> {
 pub(super) fn open(config: &Config) -> Result<(Data, Initialised), StartError> {
     let (now, time) = (now(), time_now()?);
     let root_key = match config.init {
-        true => authorities::create(&config.data_dir, &config.origin, time)?,
+        true => {
+            authorities::create(&config.data_dir, &config.origin, &config.authority_keys, time)?
+        }
         false => None,
     };
     let data = data::open(config, now)?;

@@ -146,6 +146,7 @@ impl Scene {
         };
         let service = Arc::new(Service { state: Mutex::new(state) });
         let mut config = Config {
+            witnesses: Vec::new(),
             role_binding: write(&dir, "roles.json", people.role_binding().to_json()),
             owner_keys: vec![write(&dir, "owner.pem", people.owner.public_key().pem())],
             owners_required: None,

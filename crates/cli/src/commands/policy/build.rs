@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use sealwright_attest::Signer;
 use sealwright_policy::{BundleOptions, Policy, PolicyBundle};
 
 use crate::error::CliError;
@@ -45,7 +46,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let passed = policy.check_tests()?;
     let signer = args.key.as_deref();
     let signer = signer.map(|key| keyref::open_signer(key, &args.passphrase, ui)).transpose()?;
-    let signer = signer.as_deref().map(|signer| (signer, args.scope.as_str()));
+    let signer: Option<&dyn Signer> = signer.as_deref().map(|signer| signer as &dyn Signer);
+    let signer = signer.map(|signer| (signer, args.scope.as_str()));
     let options = BundleOptions { name: &name, revision: args.revision, signer };
     let bytes = PolicyBundle::build(&policy, &options)?;
     files::write(&args.output, &bytes, Access::Public)?;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use sealwright_server::service::{self, Issuer, Renewal};
 
+use super::authority_keys::AuthorityKeyArgs;
 use crate::error::CliError;
 use crate::keyref::{self, PassphraseArgs};
 use crate::output::{self, GOOD, STRONG, Ui};
@@ -27,6 +28,8 @@ pub(crate) struct Args {
     only: Option<Only>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+    #[command(flatten)]
+    keys: AuthorityKeyArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -44,7 +47,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let signer = args.root_key.as_ref().map(|key| keyref::open_signer(key, &args.passphrase, ui));
     let signer = signer.transpose()?;
     let issuer = signer.as_ref().map_or(Issuer::NewRoot, |signer| Issuer::Root(signer.as_ref()));
-    let made = service::renew(&args.data, &issuer, parts)?;
+    let keys = args.keys.open(&args.passphrase, ui)?;
+    let made = service::renew(&args.data, &issuer, parts, &keys)?;
     let value = json!({
         "ok": true,
         "authority": output::path(&made.dir),

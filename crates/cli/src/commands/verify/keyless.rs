@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU8;
 
+use sealwright_server::evidence::{Witnesses, WitnessesError};
 use sealwright_sigstore::{Matcher, Thresholds, Trust, WitnessPolicy};
 use sealwright_tlog::cosignature::CosignerKey;
 
@@ -24,8 +25,9 @@ pub(crate) struct KeylessArgs {
     /// a keyless signature was there.
     #[arg(long, value_name = "N", requires = "bundles", conflicts_with_all = ["cert_roots", "keys"])]
     min_times: Option<NonZeroU8>,
-    /// Witness (C2SP vkey) whose cosignature on the log's checkpoint counts; may be repeated.
-    #[arg(long = "witness", value_name = "VKEY", requires = "bundles", conflicts_with_all = ["cert_roots", "keys"])]
+    /// Witness (C2SP vkey) whose cosignature on the log's checkpoint counts, for keyless signatures and
+    /// --policy; may be repeated.
+    #[arg(long = "witness", value_name = "VKEY")]
     witnesses: Vec<String>,
     /// How many of the witnesses must have cosigned; all of them otherwise.
     #[arg(long, value_name = "N", requires = "witnesses")]
@@ -57,6 +59,20 @@ impl KeylessArgs {
         }
     }
 
+    /// The same witnesses, for the policy's input.
+    pub(crate) fn witnesses(&self) -> Result<Witnesses, CliError> {
+        Ok(Witnesses::parse(&self.witnesses)?)
+    }
+
+    /// Refuses witnesses that nothing would ask for.
+    pub(crate) fn check_witnesses(&self, are_asked_for: bool) -> Result<(), CliError> {
+        if self.witnesses.is_empty() || are_asked_for {
+            return Ok(());
+        }
+        Err(CliError::input("--witness is for keyless signatures and for --policy")
+            .hint("leave it out, or give --identity and --issuer, or --policy"))
+    }
+
     /// How much evidence there must be: never less than the trusted root can give.
     pub(crate) fn thresholds(&self, trust: &Trust) -> Result<Thresholds, CliError> {
         let mut thresholds = Thresholds::of(trust);
@@ -79,6 +95,13 @@ impl KeylessArgs {
         }
         thresholds.witnesses = WitnessPolicy { keys, quorum };
         Ok(thresholds)
+    }
+}
+
+impl From<WitnessesError> for CliError {
+    fn from(error: WitnessesError) -> Self {
+        Self::input(error.to_string())
+            .hint("write --witness NAME+HEX+BASE64, with key type 4 (cosignature/v1)")
     }
 }
 

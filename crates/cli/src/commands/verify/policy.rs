@@ -69,7 +69,7 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
             (policy, Some(approval))
         }
     };
-    let memory = LogMemory::default();
+    let memory = LogMemory::new(args.signer.keyless.witnesses()?);
     let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
         .map_err(|denial| no_evidence(&denial))?;
     let time = clock::now()?;

@@ -43,7 +43,7 @@ pub(crate) struct SignerArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["cert_roots", "keys"])]
     issuer: Option<String>,
     #[command(flatten)]
-    keyless: KeylessArgs,
+    pub(super) keyless: KeylessArgs,
     /// Accept anybody's certificate.
     #[arg(long, requires = "bundles", conflicts_with_all = ["identities", "identity_patterns", "keys"])]
     insecure_any_identity: bool,
@@ -122,12 +122,17 @@ pub(super) enum Signer {
 }
 
 impl SignerArgs {
+    /// Refuses witnesses if neither a keyless signature nor `has_policy` makes somebody ask for them.
+    pub(super) fn check_witnesses(&self, has_policy: bool) -> Result<(), CliError> {
+        let is_keyless =
+            self.keys.is_empty() && self.cert_roots.is_empty() && self.names_somebody();
+        self.keyless.check_witnesses(has_policy || is_keyless)
+    }
+
     pub(super) fn open(&self, trust: &TrustArgs, ui: &Ui) -> Result<Trusted, CliError> {
         let keys = self.keys.iter().map(|key| keyref::open_public(key, &self.passphrase, ui));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        let names_somebody = !self.identities.is_empty()
-            || self.keyless.names_somebody()
-            || self.insecure_any_identity;
+        let names_somebody = self.names_somebody();
         match (keys.is_empty(), self.cert_roots.is_empty()) {
             (true, _) | (false, false) if !names_somebody => Err(CliError::input(
                 "a signature proves nothing without a signer",
@@ -148,6 +153,10 @@ impl SignerArgs {
                 Ok(Trusted::Own { keys: Keys { keys, root }, certificates })
             }
         }
+    }
+
+    fn names_somebody(&self) -> bool {
+        !self.identities.is_empty() || self.keyless.names_somebody() || self.insecure_any_identity
     }
 
     fn open_certificates(&self) -> Result<Certificates, CliError> {
