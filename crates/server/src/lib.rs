@@ -11,6 +11,7 @@
 //! | [`client`] | the service, seen from the command line and from admission |
 //! | [`monitor`] | has a log only grown, and what is new in it? |
 //! | [`witness`] | cosignatures for other logs (C2SP tlog-witness) |
+//! | [`opa`] | OPA's REST API over any rules |
 //! | [`http`], [`tls`] | how every surface is served |
 
 pub mod admission;
@@ -19,6 +20,7 @@ mod error;
 pub mod evidence;
 pub mod http;
 pub mod monitor;
+pub mod opa;
 mod reload;
 pub mod service;
 mod state;

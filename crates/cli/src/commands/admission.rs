@@ -184,7 +184,7 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     ui.ready(&value, &format!("{GOOD}admitting{GOOD:#}\n{}", output::fields(&rows)));
 }
 
-fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
+pub(crate) fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
     let hint = match error.kind() {
         ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
         _ => "choose another --listen",

@@ -21,12 +21,13 @@ mod explain;
 mod fuzz;
 mod lint;
 mod sarif;
+mod serve;
 mod sign;
 mod sources;
 mod test;
 mod verify;
 
-/// Test, check, ask, compare, build and sign policies in Rego.
+/// Test, check, ask, compare, build, sign and serve policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -45,6 +46,7 @@ enum Command {
     Build(build::Args),
     Sign(Box<sign::Args>),
     Verify(verify::Args),
+    Serve(Box<serve::Args>),
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Build(args) => build::run(args, ui),
         Command::Sign(args) => sign::run(args, ui),
         Command::Verify(args) => verify::run(args, ui),
+        Command::Serve(args) => serve::run(args, ui),
     }
 }
 

@@ -36,6 +36,7 @@ mod openapi;
 mod pki;
 mod policy;
 mod policy_bundles;
+mod policy_serve;
 mod policy_tools;
 mod server;
 mod service;

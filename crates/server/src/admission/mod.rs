@@ -27,7 +27,7 @@ mod admit;
 mod config;
 mod pod;
 mod policy;
-mod record;
+pub(crate) mod record;
 mod review;
 mod routes;
 mod scope;

@@ -39,6 +39,14 @@ pub(super) struct RegoArgs {
 impl RegoArgs {
     /// Loads everything at `paths` together.
     pub(super) fn load(&self, paths: &[PathBuf]) -> Result<Suite, CliError> {
+        Ok(self.load_with_texts(paths)?.0)
+    }
+
+    /// The same, and name and text of every module.
+    pub(super) fn load_with_texts(
+        &self,
+        paths: &[PathBuf],
+    ) -> Result<(Suite, Vec<(String, String)>), CliError> {
         let mut sources = Sources::default();
         let mut bundles = Vec::new();
         for path in paths {
@@ -88,7 +96,7 @@ impl RegoArgs {
                 }
             }
         }
-        Ok(suite)
+        Ok((suite, sources.modules))
     }
 }
 
@@ -214,7 +222,7 @@ impl Sources {
 }
 
 /// Whether a path names an OPA bundle.
-fn is_bundle(path: &Path) -> bool {
+pub(super) fn is_bundle(path: &Path) -> bool {
     let name = path.to_string_lossy();
     path.is_file() && (name.ends_with(".tar.gz") || name.ends_with(".tgz"))
 }
