@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -100,16 +101,32 @@ fn read_input(path: &Path) -> Result<Value, CliError> {
 }
 
 /// What to ask if nothing else is said: our own entry point, or that of cosign or
-/// policy-controller.
+/// policy-controller; or else the one rule that lists reasons against, as Gatekeeper and Conftest have
+/// it.
 fn default_query(suite: &Suite) -> Result<String, CliError> {
-    [(PACKAGE, RULE), ("data.signature", "allow"), ("data.sigstore", "isCompliant")]
+    let known = [(PACKAGE, RULE), ("data.signature", "allow"), ("data.sigstore", "isCompliant")]
         .into_iter()
         .find(|(package, rule)| suite.declares(package, rule))
-        .map(|(package, rule)| format!("{package}.{rule}"))
-        .ok_or_else(|| {
-            CliError::input(format!("there is no rule {DECISION}"))
-                .hint("name the rule: --query data.PACKAGE.RULE")
-        })
+        .map(|(package, rule)| format!("{package}.{rule}"));
+    if let Some(query) = known {
+        return Ok(query);
+    }
+    let packages: BTreeSet<Vec<String>> = suite.packages().into_iter().collect();
+    let packages = packages.iter().map(|package| format!("data.{}", package.join(".")));
+    let listing = packages.flat_map(|package| {
+        ["deny", "violation"]
+            .into_iter()
+            .filter(|rule| suite.declares(&package, rule))
+            .map(|rule| format!("{package}.{rule}"))
+            .collect::<Vec<_>>()
+    });
+    match &listing.collect::<Vec<_>>()[..] {
+        [query] => Ok(query.clone()),
+        [] => Err(CliError::input(format!("there is no rule {DECISION}"))
+            .hint("name the rule: --query data.PACKAGE.RULE")),
+        several => Err(CliError::input(format!("which rule is meant: {}?", several.join(", ")))
+            .hint("name the rule: --query data.PACKAGE.RULE")),
+    }
 }
 
 /// Rego that cannot be used at all.

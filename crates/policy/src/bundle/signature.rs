@@ -168,7 +168,7 @@ pub(super) fn verify<'a>(
 
 fn verified_claims(document: &[u8], key: &PublicKey) -> Result<Claims, SignatureError> {
     let document: Document = read(document)?;
-    if document.plugin.is_some_and(|plugin| !plugin.is_empty()) {
+    if document.plugin.is_some_and(|plugin| !matches!(plugin.as_str(), "" | "_default")) {
         return Err(form("it was made by a plugin"));
     }
     let [token] = &document.signatures[..] else {

@@ -35,9 +35,15 @@ enum Word {
     /// Comes with the program.
     BuiltIn,
     /// Enough owners signed it.
-    Approved { approval: PolicyApproval, owners: Owners },
+    Approved(Box<Approved>),
     /// Whoever can write its files can change it.
     InsecureUnapproved,
+}
+
+#[derive(Debug)]
+struct Approved {
+    approval: PolicyApproval,
+    owners: Owners,
 }
 
 impl PolicyInForce {
@@ -58,7 +64,7 @@ impl PolicyInForce {
             (Some(path), Some(approval)) => {
                 let owners = owners()?;
                 let (policy, approval) = activate(path, approval, &owners, root)?.into_parts();
-                (policy, Word::Approved { approval, owners })
+                (policy, Word::Approved(Box::new(Approved { approval, owners })))
             }
             (Some(path), None) if files.insecure_unapproved => {
                 (load_any(path)?, Word::InsecureUnapproved)
@@ -77,7 +83,8 @@ impl PolicyInForce {
         root: &TrustedRoot,
         time: Timestamp,
     ) -> Result<(), Denial> {
-        let Word::Approved { approval, owners } = &self.word else { return Ok(()) };
+        let Word::Approved(approved) = &self.word else { return Ok(()) };
+        let Approved { approval, owners } = &**approved;
         let known = || self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(denial) = known().clone() {
             return Err(denial);
@@ -94,7 +101,7 @@ impl PolicyInForce {
     /// For records: null, or what the owners said.
     pub(super) fn approval(&self) -> Value {
         match &self.word {
-            Word::Approved { approval, .. } => approval.to_value(),
+            Word::Approved(approved) => approved.approval.to_value(),
             Word::BuiltIn | Word::InsecureUnapproved => Value::Null,
         }
     }

@@ -3,16 +3,16 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_policy::PolicyError;
+use sealwright_policy::Policy;
 
 use super::approval::{activate, approval_text, approval_value, read_policy_bundle};
 use crate::error::CliError;
 use crate::keyref;
-use crate::output::{self, GOOD, Ui};
+use crate::output::{self, GOOD, Ui, plain};
 use crate::owners::OwnerArgs;
 use crate::service::read_trusted_root;
 
-/// Check who signed a policy bundle, and that it can be used.
+/// Check who signed a policy bundle.
 ///
 /// With --key, OPA's own signature inside the bundle must be by that key. With --approval, enough owners
 /// must have signed the statement that puts the bundle into force, its tests must pass, and, with
@@ -53,12 +53,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         .map(|approval| activate(&args.bundle, approval, &args.owners, root.as_ref()))
         .transpose()?;
     let approval = approved.as_ref().map(|approved| approved.approval());
-    let policy = bundle.policy().map_err(|error: PolicyError| CliError::from(error))?;
+    // Rego of others can be signed as well.
+    let policy = bundle.policy();
     let manifest = bundle.manifest();
     let value = json!({
         "ok": true,
         "bundle_sha256": bundle.sha256(),
-        "policy_digest": policy.digest(),
+        "policy_digest": policy.as_ref().ok().map(Policy::digest),
         "name": manifest.name(),
         "revision": manifest.revision,
         "bundle_signature": if args.key.is_some() { "verified" } else { "unchecked" },
@@ -70,7 +71,15 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             "policy",
             format!("{}, revision {}", manifest.name().unwrap_or("(no name)"), manifest.revision),
         ),
-        ("policy digest", policy.digest().to_owned()),
+        (
+            "policy digest",
+            match &policy {
+                Ok(policy) => policy.digest().to_owned(),
+                Err(error) => {
+                    format!("not a policy for models: {}", plain(&CliError::chain(error)))
+                }
+            },
+        ),
         ("bundle digest", bundle.sha256().to_string()),
     ];
     if let Some(key) = &args.key {
