@@ -26,4 +26,5 @@ pub mod service;
 mod state;
 mod text;
 pub mod tls;
+mod traces;
 pub mod witness;

@@ -32,6 +32,7 @@ use crate::service::oci;
 use crate::service::retention::Retention;
 use crate::service::sequencer::Sequencer;
 use crate::service::witnesses::Cosignatures;
+use crate::traces::Traces;
 
 /// The largest body of a request in bytes.
 pub(crate) const MAX_BODY: usize = 16 << 20;
@@ -64,6 +65,8 @@ pub(crate) struct State {
     pub(crate) retention: Retention,
     /// Whether the TUF repository is given out here.
     pub(crate) serves_tuf: bool,
+    /// Where spans are sent, if they are.
+    pub(crate) traces: Option<Arc<Traces>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
     /// For whoever does something that belongs into the log.
@@ -95,6 +98,7 @@ pub(crate) struct Watch {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) vitals: Vitals,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) traces: Option<Arc<Traces>>,
 }
 
 /// How access is asked who somebody is.
@@ -138,7 +142,7 @@ impl State {
         doors: Doors,
         watch: Watch,
     ) -> Self {
-        let Watch { metrics, vitals, audit } = watch;
+        let Watch { metrics, vitals, audit, traces } = watch;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             store,
@@ -153,6 +157,7 @@ impl State {
             metrics,
             vitals,
             audit,
+            traces,
             body_budget: BodyBudget::new(),
             answer_budget: BodyBudget::new(),
             compute_places: Arc::new(Semaphore::new(processors)),

@@ -90,6 +90,25 @@ pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerTls>, TlsError> 
     ServerTls::load(certificate, key, None)
 }
 
+/// Where Debian has the certificates of public authorities.
+pub(crate) const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// For clients that believe public authorities. On a machine that has none, nothing with https is reached.
+pub(crate) fn system_client() -> ureq::tls::TlsConfig {
+    let roots = certificates(&std::fs::read(SYSTEM_CA_FILE).unwrap_or_default());
+    client(&roots.unwrap_or_default())
+}
+
+/// For clients that believe `roots`.
+pub(crate) fn client(roots: &[CertificateDer<'_>]) -> ureq::tls::TlsConfig {
+    let roots: Vec<_> =
+        roots.iter().map(|root| ureq::tls::Certificate::from_der(root).to_owned()).collect();
+    ureq::tls::TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(provider())
+        .root_certs(ureq::tls::RootCerts::from(roots))
+        .build()
+}
+
 /// All certificates in PEM text; `None` if there is none, or one is malformed.
 pub(crate) fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;

@@ -134,6 +134,10 @@ struct ServeArgs {
     /// Address for /metrics (Prometheus), /healthz and /readyz, in plain HTTP; none otherwise.
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Send a span of each request to this collector (OTLP over HTTP); its base URL, such as
+    /// http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
     /// Keep the TUF repository here and give it out: one front end of a shared log does.
     #[arg(long, requires = "bucket")]
     tuf_publisher: bool,
@@ -240,6 +244,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         trusted_proxies: args.trusted_proxies.clone(),
         forwarded_header: args.forwarded_header,
         metrics: args.metrics,
+        otlp_endpoint: args.otlp_endpoint.clone(),
         init: args.init,
         tuf_publisher: args.tuf_publisher,
         authority_keys: args.keys.open(&args.passphrase, ui)?,
@@ -292,6 +297,7 @@ impl From<StartError> for CliError {
             StartError::Exposed { .. }
             | StartError::Origin { .. }
             | StartError::Tls(_)
+            | StartError::Traces(_)
             | StartError::NotInitialised { .. }
             | StartError::Moved { .. }
             | StartError::NotBuilt

@@ -106,6 +106,11 @@ pub struct Config {
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
 
+    /// Base URL of a collector to which a span of each request is sent (OTLP over HTTP). Without it none is
+    /// sent.
+    #[serde(default)]
+    pub otlp_endpoint: Option<String>,
+
     /// Allows plain HTTP on an address that other machines reach. Statements are signed and proofs
     /// can be checked, so nothing can be forged on the way; but whoever is between can read them
     /// all and can hold some back, a revocation for instance. For a TLS proxy on the same trusted
@@ -151,6 +156,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
             metrics: None,
+            otlp_endpoint: None,
             insecure_plain_http: false,
         }
     }

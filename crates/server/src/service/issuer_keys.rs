@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::tls::{RootCerts, TlsConfig};
 
 use sealwright_attest::parse_strict;
 use sealwright_authority::{Jwks, MAX_JWKS_SIZE};
@@ -147,31 +146,23 @@ fn is_beside(url: &str, iss: &str) -> bool {
 }
 
 /// Debian's bundle of the authorities that the system trusts.
-const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 fn agent(ca_file: Option<&Path>, files: &mut FilesRead) -> Result<Agent, StartError> {
     let pem = match ca_file {
         Some(path) => files.read(path).map_err(|error| StartError::file(path, error))?,
         // Without it no issuer with https can be reached, which the first token will tell.
-        None => std::fs::read(SYSTEM_CA_FILE).unwrap_or_default(),
+        None => std::fs::read(tls::SYSTEM_CA_FILE).unwrap_or_default(),
     };
     let roots = tls::certificates(&pem).unwrap_or_default();
     if let (Some(path), true) = (ca_file, roots.is_empty()) {
         let problem = "holds no certificates".to_owned();
         return Err(StartError::Issuers { path: path.to_owned(), problem });
     }
-    let roots: Vec<_> =
-        roots.iter().map(|root| ureq::tls::Certificate::from_der(root).to_owned()).collect();
-    let tls = TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(tls::provider())
-        .root_certs(RootCerts::from(roots))
-        .build();
     Ok(Agent::config_builder()
         .timeout_global(Some(FETCH_TIMEOUT))
         // A redirect would lead away from the address that is trusted.
         .max_redirects(0)
         .user_agent(concat!("sealwright/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls)
+        .tls_config(tls::client(&roots))
         .build()
         .new_agent())
 }

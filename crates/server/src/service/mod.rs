@@ -81,6 +81,7 @@ use sealwright_store::Store;
 
 use crate::reload::{Live, Reload, follow};
 use crate::state::{Doors, State, Watch};
+use crate::traces::Traces;
 use crate::{http, tls};
 
 pub use audit::audit_public_key;
@@ -138,6 +139,7 @@ struct Parts {
     stores: [Arc<Mutex<Store>>; 2],
     keeper: Keeper,
     expiring: Option<Expiring>,
+    traces: Option<Arc<Traces>>,
     /// Looks at files that may change.
     following: tokio::task::JoinHandle<()>,
 }
@@ -179,6 +181,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         tls.follow_elsewhere();
         files.push(Arc::clone(tls) as Arc<dyn Reload>);
     }
+    let traces = config.otlp_endpoint.as_ref();
+    let traces = traces.map(|url| Traces::start(url, &config.url_at(local_addr.port())));
+    let traces = traces.transpose()?.map(Arc::new);
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
@@ -237,7 +242,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         standing,
         data.log_id,
         doors,
-        Watch { metrics, vitals, audit: Arc::clone(&audit) },
+        Watch { metrics, vitals, audit: Arc::clone(&audit), traces: traces.clone() },
     );
     let state = state.with_retention(retention.clone().unwrap_or_default());
     let state = Arc::new(state.with_tuf(config.keeps_tuf()));
@@ -280,6 +285,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             keeper,
             expiring,
             stores,
+            traces,
             following,
         }),
     })
@@ -422,6 +428,7 @@ impl Drop for Running {
             expiring,
             following,
             stores,
+            traces,
         } = parts;
         following.abort();
         drop(shutdown);
@@ -438,6 +445,9 @@ impl Drop for Running {
         sequencer.stop();
         if sequencer_thread.join().is_err() {
             tracing::error!("the sequencer panicked");
+        }
+        if let Some(traces) = traces {
+            traces.stop();
         }
         runtime.shutdown_timeout(LAST_WAIT);
         drop(stores);

@@ -1,7 +1,7 @@
 //! Around every request: a span with its trace (W3C Trace Context), a count, a line in the log.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 
 use crate::error::Reason;
 use crate::state::State;
+use crate::traces::Answered;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -24,6 +25,8 @@ struct Trace {
     trace_id: String,
     /// 16 hexadecimal digits, made here.
     span_id: String,
+    /// The caller's span, if it named one.
+    parent: Option<String>,
     /// Two hexadecimal digits.
     flags: String,
 }
@@ -34,8 +37,8 @@ pub(super) async fn observe(
     request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
-    let trace = Trace::of(request.headers(), random());
+    let (started, began) = (Instant::now(), SystemTime::now());
+    let trace = Trace::of(request.headers(), random(), state.traces.is_some());
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| OTHER.to_owned(), |path| path.as_str().to_owned());
     let method = match *request.method() {
@@ -60,6 +63,21 @@ pub(super) async fn observe(
         state.metrics.answered(&route, method, status, refusal, took);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         tracing::info!(target: "access", status, took_us, reason = refusal, "answered");
+        if let Some(traces) = state.traces.as_ref().filter(|_| trace.is_sampled()) {
+            let (trace_id, span_id) = (&*trace.trace_id, &*trace.span_id);
+            let (route, parent, reason) = (&*route, trace.parent.as_deref(), refusal);
+            traces.answered(&Answered {
+                trace_id,
+                span_id,
+                parent,
+                method,
+                route,
+                status,
+                reason,
+                began,
+                took,
+            });
+        }
         response
     }
     .instrument(span)
@@ -71,13 +89,22 @@ pub(super) async fn observe(
 }
 
 impl Trace {
-    /// The trace that the request belongs to, or a new one.
-    fn of(headers: &HeaderMap, random: [u8; 24]) -> Self {
+    /// The trace that the request belongs to, or a new one, which is recorded if `records`. Whether one
+    /// that began elsewhere is recorded was said there.
+    fn of(headers: &HeaderMap, random: [u8; 24], records: bool) -> Self {
         let (new_trace, span) = random.split_at(16);
         let span_id = hex::encode(span);
         let given = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse);
-        let (trace_id, flags) = given.unwrap_or_else(|| (hex::encode(new_trace), "00".to_owned()));
-        Self { trace_id, span_id, flags }
+        if let Some((trace_id, parent, flags)) = given {
+            return Self { trace_id, span_id, parent: Some(parent), flags };
+        }
+        let flags = if records { "01" } else { "00" }.to_owned();
+        Self { trace_id: hex::encode(new_trace), span_id, parent: None, flags }
+    }
+
+    /// The lowest bit (Trace Context §3.2.2.5.1).
+    fn is_sampled(&self) -> bool {
+        u8::from_str_radix(&self.flags, 16).is_ok_and(|flags| flags & 1 == 1)
     }
 }
 
@@ -87,8 +114,8 @@ impl std::fmt::Display for Trace {
     }
 }
 
-/// Trace id and flags of `traceparent` (Trace Context §3.2): later versions may have more at the end.
-fn parse(value: &str) -> Option<(String, String)> {
+/// Trace id, parent id and flags of `traceparent` (Trace Context §3.2): later versions may have more at the end.
+fn parse(value: &str) -> Option<(String, String, String)> {
     let mut parts = value.splitn(5, '-');
     let (version, trace, parent, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -104,7 +131,7 @@ fn parse(value: &str) -> Option<(String, String)> {
         && is_hex(parent, 16)
         && !is_zero(parent)
         && is_hex(flags, 2);
-    fits.then(|| (trace.to_owned(), flags.to_owned()))
+    fits.then(|| (trace.to_owned(), parent.to_owned(), flags.to_owned()))
 }
 
 /// An id need not be hard to guess; without randomness there is none.
@@ -123,7 +150,7 @@ mod tests {
         let trace = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(TRACEPARENT, value.parse().unwrap());
-            Trace::of(&headers, [0xab; 24]).to_string()
+            Trace::of(&headers, [0xab; 24], false).to_string()
         };
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         let (own, new) = ("ab".repeat(8), "ab".repeat(16));

@@ -8,6 +8,7 @@ use sealwright_store::{StoreError, WriteFault};
 
 use super::tuf::CeremonyError;
 use crate::tls::TlsError;
+use crate::traces::TracesError;
 
 /// Why the service does not start. [`StartError::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The collector of spans has no URL that can be used.
+    #[error("OTLP endpoint {0}")]
+    Traces(#[from] TracesError),
     /// Somebody listens there already.
     #[error("{listen} is in use")]
     PortInUse {
@@ -271,6 +275,7 @@ impl StartError {
                  scheme, port or path"
             }
             Self::Tls(_) => "the certificate chain and its unencrypted private key are PEM files",
+            Self::Traces(_) => "give the collector's base URL, such as http://127.0.0.1:4318",
             Self::PortInUse { .. } => {
                 "is the service running already? Choose another port, or port 0 for any free one"
             }

@@ -112,3 +112,79 @@ fn answers_belong_to_the_trace_of_their_requests() {
     assert!(!answer.head.contains("00f067aa0ba902b7"), "{}", answer.head);
     assert!(get(&service, "/healthz").head.contains("\r\ntraceparent: 00-"));
 }
+
+/// A collector that takes one batch; says how it was asked, and for what.
+fn collector() -> (String, std::thread::JoinHandle<(String, Value)>) {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let taking = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            head += &line;
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(answer.as_bytes()).unwrap();
+        (head, serde_json::from_slice(&body).unwrap())
+    });
+    (url, taking)
+}
+
+#[test]
+fn spans_reach_a_collector() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, taking) = collector();
+    let config = Config { otlp_endpoint: Some(format!("{url}/")), ..config(dir.path()) };
+    let service = start(&config).unwrap();
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let ask = |path: &str, flags: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             traceparent: 00-{id}-00f067aa0ba902b7-{flags}\r\n\r\n"
+        );
+        send(service.local_addr(), request.as_bytes())
+    };
+    ask("/healthz", "00");
+    let answer = ask("/api/v1/bundles/7", "01");
+    let begun = get(&service, "/healthz");
+    // What is queued is sent before the service ends.
+    service.stop();
+    let (head, sent) = taking.join().unwrap();
+    assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+    let resource = &sent["resourceSpans"][0];
+    let attributes = |value: &Value| -> std::collections::BTreeMap<String, Value> {
+        let list = value["attributes"].as_array().unwrap().iter();
+        let pair = |a: &Value| (a["key"].as_str().unwrap().to_owned(), a["value"].clone());
+        list.map(pair).collect()
+    };
+    assert_eq!(attributes(&resource["resource"])["service.name"]["stringValue"], "sealwright");
+    let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+    // The first was not recorded where its trace began.
+    let [known, new] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((&known["traceId"], &known["parentSpanId"]), (&json!(id), &json!("00f067aa0ba902b7")));
+    let span_id = known["spanId"].as_str().unwrap();
+    assert!(answer.head.contains(&format!("traceparent: 00-{id}-{span_id}-01")), "{}", answer.head);
+    assert_eq!(known["name"], "GET /api/v1/bundles/{index}");
+    let said = attributes(known);
+    assert_eq!(said["http.response.status_code"]["intValue"], "404");
+    assert_eq!(known["kind"], 2);
+    let trace = new["traceId"].as_str().unwrap();
+    assert!(begun.head.contains(&format!("traceparent: 00-{trace}-")), "{}", begun.head);
+    assert_ne!(trace, id);
+
+    let config = Config { otlp_endpoint: Some("collector:4318".to_owned()), ..config };
+    assert!(start(&config).is_err_and(|error| error.to_string().contains("not a URL")));
+}
