@@ -113,19 +113,23 @@ fn default_query(suite: &Suite) -> Result<String, CliError> {
     }
     let packages: BTreeSet<Vec<String>> = suite.packages().into_iter().collect();
     let packages = packages.iter().map(|package| format!("data.{}", package.join(".")));
+    // Next to a rule that says yes, one that finds nothing against it is no yes.
     let listing = packages.flat_map(|package| {
-        ["deny", "violation"]
+        ["allow", "deny", "violation"]
             .into_iter()
             .filter(|rule| suite.declares(&package, rule))
             .map(|rule| format!("{package}.{rule}"))
             .collect::<Vec<_>>()
     });
     match &listing.collect::<Vec<_>>()[..] {
-        [query] => Ok(query.clone()),
-        [] => Err(CliError::input(format!("there is no rule {DECISION}"))
+        [query] if !query.ends_with(".allow") => Ok(query.clone()),
+        [] | [_] => Err(CliError::input(format!("there is no rule {DECISION}"))
             .hint("name the rule: --query data.PACKAGE.RULE")),
-        several => Err(CliError::input(format!("which rule is meant: {}?", several.join(", ")))
-            .hint("name the rule: --query data.PACKAGE.RULE")),
+        several => {
+            let several = several.join(", ");
+            Err(CliError::input(format!("there is no rule {DECISION}; is it {several}?"))
+                .hint("name the rule: --query data.PACKAGE.RULE"))
+        }
     }
 }
 

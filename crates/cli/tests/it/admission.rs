@@ -276,7 +276,7 @@ fn what_prevents_a_start_is_named() {
     swap("roles.sigstore.json", "missing").failed(2, "cannot read missing");
     swap("roles.sigstore.json", "roles.json").failed(2, "roles.json is not a role binding");
     swap("keys/owner.pub", "keys/trainer.pub").failed(2, "is not a role binding of the owner");
-    swap("keys/owner.pub", "keys/owner.key").failed(2, "is not the owner's public key");
+    swap("keys/owner.pub", "keys/owner.key").failed(2, "is not an owner's public key");
     swap("data/trusted_root.json", "roles.json").failed(2, "is not a trusted root");
     swap("decisions.jsonl", "missing/decisions.jsonl").failed(3, "cannot append");
     swap("decisions.jsonl", "/dev/full").failed(3, "not a regular file");

@@ -450,7 +450,7 @@ fn rules_of_gatekeeper_and_conftest_are_asked_in_their_way() {
         "package more\n\nimport rego.v1\n\nviolation contains \"x\" if input.x\n",
     );
     home.run("policy eval --bundle c --input pod.json")
-        .failed(2, "which rule is meant: data.main.deny, data.more.violation?");
+        .failed(2, "is it data.main.deny, data.more.violation?");
     assert_eq!(
         home.run("policy eval --bundle c --input pod.json -q data.more.violation").code,
         Some(0)

@@ -135,7 +135,8 @@ fn collector() -> (String, std::thread::JoinHandle<(String, Value)>) {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        let answer =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         stream.write_all(answer.as_bytes()).unwrap();
         (head, serde_json::from_slice(&body).unwrap())
     });
@@ -174,7 +175,10 @@ fn spans_reach_a_collector() {
     let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
     // The first was not recorded where its trace began.
     let [known, new] = &spans[..] else { panic!("{spans:?}") };
-    assert_eq!((&known["traceId"], &known["parentSpanId"]), (&json!(id), &json!("00f067aa0ba902b7")));
+    assert_eq!(
+        (&known["traceId"], &known["parentSpanId"]),
+        (&json!(id), &json!("00f067aa0ba902b7"))
+    );
     let span_id = known["spanId"].as_str().unwrap();
     assert!(answer.head.contains(&format!("traceparent: 00-{id}-{span_id}-01")), "{}", answer.head);
     assert_eq!(known["name"], "GET /api/v1/bundles/{index}");

@@ -1,6 +1,6 @@
 //! The owners' word about a bundle: reading it, and what it says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub(super) fn read_policy_bundle(path: &Path) -> Result<(Vec<u8>, PolicyBundle),
 /// Puts the bundle into force on the owners' word in `approval`.
 pub(crate) fn activate(
     bundle: &Path,
-    approval: &PathBuf,
+    approval: &Path,
     owners: &OwnerArgs,
     root: Option<&TrustedRoot>,
 ) -> Result<ApprovedPolicy, CliError> {

@@ -1,7 +1,7 @@
 //! `verify --policy`: the same decision as the admission controller's, for a person or a CI job.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -95,7 +95,7 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
 fn approved(
     args: &Args,
     choice: &PolicyChoice,
-    approval: &PathBuf,
+    approval: &Path,
     source: &dyn EvidenceSource,
     root: &TrustedRoot,
 ) -> Result<(Policy, PolicyApproval), CliError> {
