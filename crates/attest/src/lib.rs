@@ -49,7 +49,10 @@ pub use owners::{MAX_OWNERS, OwnerSigned, Owners, OwnersError};
 pub use rekor::{
     HASHEDREKORD_KIND, HASHEDREKORD_VERSION, certified_hashedrekord_body, hashedrekord_body,
 };
-pub use roles::{Principal, RoleBinding, RoleBindingError, RoleGrant};
+pub use roles::{
+    CertificateAuthority, CertificateIdentity, CertificateVerifier, EndReason, EndedKey,
+    OidcIdentity, Principal, RoleBinding, RoleBindingError, RoleChange, RoleGrant, RoleTable,
+};
 pub use signer::{KeyFile, SignError, Signer, sign};
 pub use statement::{STATEMENT_TYPE, Statement, StatementError, Subject, model_subjects};
 pub use time::{InvalidTime, Timestamp};

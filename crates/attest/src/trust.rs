@@ -1,7 +1,10 @@
 //! The trusted root: which logs a verifier believes.
 //!
-//! Sigstore's `trusted_root.json`. Only the transparency logs are read so far; other members are
-//! let stand unread, since ignoring an authority can only make a verifier refuse more.
+//! Sigstore's `trusted_root.json`. Only the transparency logs are read here; other members are let
+//! stand unread, since ignoring an authority can only make a verifier refuse more. The certificate
+//! authorities are read by `sealwright-sigstore`, whose verifier is carried along.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,6 +13,7 @@ use sealwright_tlog::VerifierKey;
 
 use crate::encoding::{decode, encode};
 use crate::json::{JsonError, from_value, parse_strict};
+use crate::roles::CertificateVerifier;
 use crate::time::Timestamp;
 
 /// The media type that every stock client reads.
@@ -25,6 +29,7 @@ const MAX_SIZE: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct TrustedRoot {
     logs: Vec<TransparencyLog>,
+    certificates: Option<Arc<dyn CertificateVerifier>>,
 }
 
 /// One log with an Ed25519 checkpoint key.
@@ -112,7 +117,7 @@ struct WireLogId {
 impl TrustedRoot {
     /// A trusted root with one log.
     pub fn of_log(log: TransparencyLog) -> Self {
-        Self { logs: vec![log] }
+        Self { logs: vec![log], certificates: None }
     }
 
     /// Parses `trusted_root.json`.
@@ -129,7 +134,19 @@ impl TrustedRoot {
         }
         let ed25519 = |log: &WireLog| log.public_key.key_details == "PKIX_ED25519";
         let logs = wire.tlogs.into_iter().filter(ed25519).map(TransparencyLog::check);
-        Ok(Self { logs: logs.collect::<Result<_, _>>()? })
+        Ok(Self { logs: logs.collect::<Result<_, _>>()?, certificates: None })
+    }
+
+    /// This root, with its certificate authorities as `verifier` knows them. Without it, no keyless
+    /// signature counts.
+    #[must_use]
+    pub fn with_certificates(self, verifier: Arc<dyn CertificateVerifier>) -> Self {
+        Self { certificates: Some(verifier), ..self }
+    }
+
+    /// Who verifies keyless certificates.
+    pub fn certificates(&self) -> Option<&dyn CertificateVerifier> {
+        self.certificates.as_deref()
     }
 
     /// The logs.

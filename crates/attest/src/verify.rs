@@ -11,11 +11,14 @@ use crate::predicate::{self, SchemaViolation};
 use crate::rekor::{
     HASHEDREKORD_KIND, HASHEDREKORD_VERSION, certified_hashedrekord_body, hashedrekord_body,
 };
-use crate::roles::RoleBinding;
+use crate::roles::{EndReason, RoleBinding};
 use crate::statement::{Statement, StatementError};
 use crate::time::Timestamp;
 use crate::trust::{TransparencyLog, TrustedRoot};
 use crate::x509::{CertificateError, CertificateTrust, CertifiedKey, certified_key};
+use certified::Certified;
+
+mod certified;
 
 /// A statement whose signature is valid under a key that the caller named.
 ///
@@ -91,6 +94,34 @@ pub enum VerifyError {
     UnknownSigner {
         /// The bundle's hint.
         hint: String,
+    },
+    /// The key or identity no longer counted when the statement was logged.
+    #[error(
+        "the key of {principal:?} was {reason}: it counts only for what was logged before {counts_before}, and this was logged at {logged}"
+    )]
+    KeyEnded {
+        /// The principal.
+        principal: String,
+        /// Why it no longer counted.
+        reason: EndReason,
+        /// Since when.
+        counts_before: Timestamp,
+        /// The log-signed time.
+        logged: Timestamp,
+    },
+    /// What the signature was made with stands for more than one principal.
+    #[error("the certificate stands for both {first:?} and {second:?}")]
+    AmbiguousSigner {
+        /// A principal.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// The keyless certificate does not count.
+    #[error("the certificate does not count: {reason}")]
+    Keyless {
+        /// What is wrong.
+        reason: String,
     },
     /// The signature is not the key's over these bytes.
     #[error("the signature is not valid")]
@@ -169,6 +200,10 @@ impl VerifyError {
             VerifyError::Identity { .. } => "OTHER_IDENTITY",
             VerifyError::OtherKey { .. } => "OTHER_KEY",
             VerifyError::UnknownSigner { .. } => "UNKNOWN_SIGNER",
+            VerifyError::KeyEnded { reason: EndReason::Lost, .. } => "KEY_LOST",
+            VerifyError::KeyEnded { reason: EndReason::Replaced, .. } => "KEY_REPLACED",
+            VerifyError::AmbiguousSigner { .. } => "AMBIGUOUS_SIGNER",
+            VerifyError::Keyless { .. } => "CERTIFICATE_INVALID",
             VerifyError::Signature => "SIGNATURE_INVALID",
             VerifyError::PayloadType { .. } => "PAYLOAD_TYPE",
             VerifyError::Statement(_) => "STATEMENT_MALFORMED",
@@ -261,11 +296,12 @@ fn signing(digest: &Sha256, key: &PublicKey, r: &[u8]) -> Sha256 {
     Sha256::of(&[digest.as_bytes().as_slice(), key.id().as_bytes(), r].concat())
 }
 
-/// Checks everything that policy relies on: the signer is a principal of `roles`, the signature is
-/// valid, the statement is well-formed, and a log of `root` holds it.
+/// Checks everything that policy relies on: the signer is a principal of `roles`, by a key or by a
+/// certificate, the signature is valid, the statement is well-formed, and a log of `root` holds it.
 ///
 /// The trusted time is the log-signed time: that of the log's own cosignature on the checkpoint in
-/// which the entry is proven. Roles are those of that time. The caller's clock plays no part.
+/// which the entry is proven. Roles are those of that time, and a key that was lost by then does not
+/// count. The caller's clock plays no part.
 ///
 /// # Errors
 /// [`VerifyError`].
@@ -274,16 +310,37 @@ pub fn verify(
     roles: &RoleBinding,
     root: &TrustedRoot,
 ) -> Result<Verified, VerifyError> {
-    let hint = hint(bundle)?;
-    let (principal, key) =
-        roles.holder(hint).ok_or_else(|| VerifyError::UnknownSigner { hint: hint.to_owned() })?;
-    let signed = check_signature(bundle, key)?;
-    let logged = signed.check_log(bundle, root)?;
-    let signer = SignerIdentity {
-        principal: principal.name.clone(),
-        key_id: key.id(),
-        roles: principal.roles_at(logged.time),
+    let (principal, key_id, signed, logged) = match bundle.material() {
+        VerificationMaterial::PublicKey { hint } => {
+            let unknown = || VerifyError::UnknownSigner { hint: hint.clone() };
+            let (principal, key) = roles.holder(hint).ok_or_else(unknown)?;
+            let signed = check_signature(bundle, key)?;
+            let logged = signed.check_log(bundle, root)?;
+            (principal, key.id(), signed, logged)
+        }
+        VerificationMaterial::Certificates(chain) => {
+            // Nobody is known by certificates.
+            if roles.identities().next().is_none() {
+                return Err(VerifyError::NotKeySigned);
+            }
+            let leaf = chain.first().ok_or(VerifyError::NotCertificateSigned)?;
+            let signed = check_with_key(bundle, &certified_key(leaf)?)?;
+            let logged = signed.check_log(bundle, root)?;
+            let holder = Certified { bundle, chain, key: signed.key(), at: logged.time };
+            let (principal, key_id) = holder.find(roles, root)?;
+            (principal, key_id, signed, logged)
+        }
     };
+    if let Some(ended) = principal.ended_at(&key_id, logged.time) {
+        return Err(VerifyError::KeyEnded {
+            principal: principal.name.clone(),
+            reason: ended.reason,
+            counts_before: ended.counts_before,
+            logged: logged.time,
+        });
+    }
+    let roles = principal.roles_at(logged.time);
+    let signer = SignerIdentity { principal: principal.name.clone(), key_id, roles };
     Ok(Verified { signed, signer, logged })
 }
 
@@ -419,7 +476,8 @@ impl SignerIdentity {
         &self.principal
     }
 
-    /// [`PublicKey::id`] of the key that signed.
+    /// [`PublicKey::id`] of the key that signed, or [`crate::CertificateIdentity::id`] if that was a key
+    /// for one signature: two such keys of one person are one.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }

@@ -238,6 +238,14 @@ fn read_pem(text: &str) -> Result<Vec<(Certificate, Vec<u8>)>, CertificateError>
     if list.is_empty() { Err(CertificateError::NotPem) } else { Ok(list) }
 }
 
+/// The DER of a PEM text with one certificate and no more.
+pub(crate) fn single_certificate(text: &str) -> Result<Vec<u8>, CertificateError> {
+    match <[(Certificate, Vec<u8>); 1]>::try_from(read_pem(text)?) {
+        Ok([(_, der)]) => Ok(der),
+        Err(_) => Err(CertificateError::NotPem),
+    }
+}
+
 /// Subject and issuer are the same: a root, or a leaf that nobody vouches for.
 fn is_self_issued(certificate: &Certificate) -> bool {
     certificate.tbs_certificate.issuer == certificate.tbs_certificate.subject

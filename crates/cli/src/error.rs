@@ -150,6 +150,11 @@ impl From<VerifyError> for CliError {
         let hint = match &error {
             VerifyError::OtherKey { .. } => "verify with the public key of whoever signed",
             VerifyError::UnknownSigner { .. } => "the owner must bind the signer's key to a role",
+            VerifyError::KeyEnded { .. } => "sign it again with a key that counts",
+            VerifyError::AmbiguousSigner { .. } => "the owners must bind it to one principal only",
+            VerifyError::Keyless { .. } => {
+                "check --trusted-root: it must name the authority of the certificate"
+            }
             VerifyError::Signature => "the bundle was altered, or signed by another key",
             VerifyError::NotLogged => "sign with --service URL so that the statement is logged",
             VerifyError::NotKeySigned => "trust its root: --cert-root PEM with --identity SAN",

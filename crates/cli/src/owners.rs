@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealwright_attest::{Bundle, Owners, OwnersError, PublicKey};
+use sealwright_attest::{Bundle, Owners, OwnersError, PublicKey, VerifyError};
 
 use crate::error::CliError;
 use crate::files;
@@ -22,6 +22,7 @@ pub(crate) struct OwnerArgs {
     keys: Vec<PathBuf>,
     /// How many owners must have signed; without this 2, or 1 if there is only one key.
     #[arg(
+        id = "owners_required",
         long = "owners-required",
         value_name = "N",
         env = "SEALWRIGHT_OWNERS_REQUIRED",
@@ -89,6 +90,8 @@ impl From<OwnersError> for CliError {
             }
             OwnersError::TooFew { .. } => Self::failed(message)
                 .hint("another owner has to add a signature: `… sign --add FILE`"),
+            OwnersError::Signature { source: VerifyError::NotLogged, .. } => Self::failed(message)
+                .hint("have it logged: `sealwright roles publish FILE --service URL`"),
             OwnersError::NotOwner { .. } | OwnersError::Signature { .. } => {
                 Self::failed(message).hint("check --owner-key: who should have signed?")
             }

@@ -9,6 +9,7 @@ use sealwright_attest::{
     check_signature, sign,
 };
 use sealwright_server::client::{ClientError, ServiceClient};
+use sealwright_server::evidence::RoleBindings;
 
 use crate::error::CliError;
 use crate::files::{self, Access};
@@ -53,6 +54,9 @@ pub(crate) struct TrustArgs {
     pub(crate) roles: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) owners: OwnerArgs,
+    /// Take a role binding that is in no log: nobody can then see who was given a role for a day.
+    #[arg(long)]
+    pub(crate) insecure_unlogged_roles: bool,
 }
 
 impl ServiceArgs {
@@ -105,7 +109,7 @@ impl TrustArgs {
     }
 
     /// Role binding and trusted root, both of which a policy decision needs.
-    pub(crate) fn require(&self) -> Result<(RoleBinding, TrustedRoot), CliError> {
+    pub(crate) fn require(&self) -> Result<(RoleBindings, TrustedRoot), CliError> {
         let missing = |option: &str| {
             CliError::input(format!("a policy decision needs {option}"))
                 .hint("give --trusted-root, --roles and --owner-key together")
@@ -113,9 +117,10 @@ impl TrustArgs {
         let root = self.root()?.ok_or_else(|| missing("--trusted-root FILE"))?;
         let roles = self.roles.as_deref().ok_or_else(|| missing("--roles FILE"))?;
         let owners = self.owners.owners()?.ok_or_else(|| missing("--owner-key FILE"))?;
-        let binding = RoleBinding::verify(&read_bundles(roles)?, &owners, None)
+        let log = (!self.insecure_unlogged_roles).then_some(&root);
+        let binding = RoleBinding::verify(&read_bundles(roles)?, &owners, log)
             .map_err(|error| CliError::from(error).about(roles.display()))?;
-        Ok((binding, root))
+        Ok((RoleBindings::new(owners, binding), root))
     }
 }
 
@@ -127,13 +132,13 @@ pub(crate) fn read_bundle(path: &Path) -> Result<Bundle, CliError> {
 
 pub(crate) fn read_trusted_root(path: &Path) -> Result<TrustedRoot, CliError> {
     let bytes = files::read(path, "trusted root", 4 << 20)?;
-    TrustedRoot::parse(&bytes).map_err(|error| CliError::from(error).about(path.display()))
+    sealwright_sigstore::trusted_root(&bytes)
+        .map_err(|error| CliError::from(error).about(path.display()))
 }
 
 /// A bundle that was made and written.
 pub(crate) struct Made {
     pub(crate) path: PathBuf,
-    pub(crate) bundle: Bundle,
     pub(crate) key: PublicKey,
     pub(crate) digest: String,
     /// Where the service logged it; verified if a trusted root was given.
@@ -182,6 +187,17 @@ pub(crate) fn seal(
     service: &ServiceArgs,
     root: Option<&TrustedRoot>,
 ) -> Result<Sealed, CliError> {
+    seal_payload(statement.to_payload(), keyid, signer, service, root)
+}
+
+/// The same for a statement as somebody else has written it, byte for byte.
+pub(crate) fn seal_payload(
+    payload: Vec<u8>,
+    keyid: KeyId<'_>,
+    signer: &dyn Signer,
+    service: &ServiceArgs,
+    root: Option<&TrustedRoot>,
+) -> Result<Sealed, CliError> {
     // A bad service URL or CA should be known before anybody signs anything.
     let client = service.client()?;
     let key = signer.public_key().clone();
@@ -189,7 +205,7 @@ pub(crate) fn seal(
         KeyId::Empty | KeyId::Certificate(_) => String::new(),
         KeyId::Hint => key.id(),
     };
-    let mut bundle = sign(statement.to_payload(), signer, &hint)?;
+    let mut bundle = sign(payload, signer, &hint)?;
     let signed = check_signature(&bundle, &key)
         .map_err(|error| CliError::from(error).about("refusing to sign"))?;
     if let KeyId::Certificate(certificate) = keyid {
@@ -210,6 +226,11 @@ pub(crate) fn seal(
 }
 
 impl Sealed {
+    /// What was made.
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
     /// The bundle's file.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         (self.bundle.to_json() + "\n").into_bytes()
@@ -217,8 +238,8 @@ impl Sealed {
 
     /// The same after it was written to `path`.
     pub(crate) fn at(self, path: PathBuf) -> Made {
-        let Self { bundle, key, digest, logged } = self;
-        Made { path, bundle, key, digest, logged }
+        let Self { key, digest, logged, .. } = self;
+        Made { path, key, digest, logged }
     }
 }
 

@@ -29,6 +29,7 @@ mod identity;
 mod key;
 mod log;
 mod pem;
+mod principal;
 mod rekor;
 mod sct;
 mod second;
@@ -45,6 +46,7 @@ pub use error::{
 };
 pub use identity::{IdentityPolicy, InvalidPattern, Matcher};
 pub use key::ManagedKey;
+pub use principal::trusted_root;
 pub use rekor::{EntryRequest, EntryRequestError, MAX_ENTRY_REQUEST};
 pub use trust::Trust;
 pub use verify::{

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod owners;
+mod people;
 
 use std::fs;
 
@@ -67,6 +68,10 @@ impl World {
     /// Logs a bundle as the service does.
     fn log(&mut self, bundle: Bundle, key: &PublicKey, time: u64) -> Bundle {
         let body = hashedrekord_body(bundle.envelope(), key);
+        self.log_body(bundle, body, time)
+    }
+
+    fn log_body(&mut self, bundle: Bundle, body: Vec<u8>, time: u64) -> Bundle {
         let index = self.append(&body);
         let root = tree_hash(self.size, &self.hashes).unwrap();
         let checkpoint =

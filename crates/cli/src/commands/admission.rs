@@ -132,6 +132,7 @@ fn load(args: &Args) -> Result<Admission, CliError> {
         cluster: args.cluster.clone(),
         deadline_ms: args.deadline_ms,
         insecure_allow_unnamed: args.insecure_allow_unnamed,
+        insecure_unlogged_roles: args.trust.insecure_unlogged_roles,
     };
     Ok(Admission::load(&config, Arc::new(client))?)
 }
@@ -163,6 +164,9 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     }
     if args.insecure_unapproved_policy && args.policy.path().is_some() {
         ui.note(&format!("{BAD}insecure:{BAD:#} the policy was approved by nobody"));
+    }
+    if args.trust.insecure_unlogged_roles {
+        ui.note(&format!("{BAD}insecure:{BAD:#} the role binding need not be in any log"));
     }
     let url = format!("https://{address}/validate");
     let mut value = json!({

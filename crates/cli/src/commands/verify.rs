@@ -125,7 +125,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         let decided = policy::decide_model(args, model_digest)?;
         value["ok"] = json!(decided.verdict.allow);
         value["verdict"] = policy::verdict_value(&decided)?;
+        value["verdict"]["roles"] = json!(decided.roles);
         text += &policy::verdict_text(&decided);
+        text += &policy::roles_text(&decided.roles);
     }
     ui.result(&value, &text);
     Ok(ExitCode::from(u8::from(value["ok"] != true)))

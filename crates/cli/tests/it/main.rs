@@ -38,6 +38,7 @@ mod policy;
 mod policy_bundles;
 mod policy_serve;
 mod policy_tools;
+mod roles;
 mod server;
 mod service;
 #[cfg(feature = "scale-out")]

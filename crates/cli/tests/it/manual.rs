@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 43] = [
+const COMMANDS: [&str; 54] = [
     "",
     "digest",
     "sign",
@@ -19,6 +19,12 @@ const COMMANDS: [&str; 43] = [
     "roles",
     "roles sign",
     "roles show",
+    "roles diff",
+    "roles publish",
+    "roles add",
+    "roles end",
+    "roles rotate",
+    "roles lost",
     "serve",
     "serve init",
     "serve trust",
@@ -44,6 +50,11 @@ const COMMANDS: [&str; 43] = [
     "policy fuzz",
     "policy explain",
     "policy diff",
+    "policy digest",
+    "policy build",
+    "policy sign",
+    "policy verify",
+    "policy serve",
     "admission",
     "demo",
     "completions",

@@ -134,9 +134,8 @@ const OWNERS: &str = "--owner-key keys/owner.pub --owner-key keys/stranger.pub";
 /// A team whose roles two owners signed, and its bundle with revision 1.
 fn two_owners() -> Team {
     let team = Team::new();
-    team.must("stranger", "roles sign roles.json -o roles.2.json");
-    let both = [team.home.read("roles.sigstore.json"), team.home.read("roles.2.json")].concat();
-    team.home.write("roles.jsonl", both);
+    team.must("owner", &format!("roles sign roles.json -o roles.jsonl {OWNERS}"));
+    team.must("stranger", &format!("roles sign --add roles.jsonl {OWNERS}"));
     build(&team, 1);
     team
 }

@@ -177,7 +177,7 @@ fn sigstore_python_attests() {
 }
 
 /// Sigstore's JavaScript client, through a small script of ours.
-fn javascript(instance: &Instance, words: &[&str]) -> Output {
+pub(crate) fn javascript(instance: &Instance, words: &[&str]) -> Output {
     let named = |variable: &str| {
         std::env::var(variable)
             .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with ./test"))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sealwright_attest::{RoleBinding, Statement, Subject, Timestamp, TrustedRoot, predicate};
+use sealwright_attest::{Statement, Subject, Timestamp, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Request, Verdict, decide};
 use serde::Serialize;
@@ -14,7 +14,9 @@ use super::policy::PolicyInForce;
 use super::record::DecisionLog;
 use super::review::{Response, Review, Unreadable};
 use super::scope::{NothingRuns, Scope, scope};
-use crate::evidence::{Denial, Evidence, EvidenceSource, LogMemory, LogState, gather};
+use crate::evidence::{
+    Denial, Evidence, EvidenceSource, LogMemory, LogState, RoleBindings, RolesRecord, gather,
+};
 use crate::text;
 
 /// `verifier.id` of the verification summaries in the decisions file.
@@ -24,10 +26,10 @@ const VERIFIER_ID: &str = "https://sealwright.dev/admission";
 const MAX_LINES: usize = 20;
 
 /// The webhook, without its sockets: what it trusts, what it asks, what it remembers, where it
-/// writes. Nothing of it changes while it runs except the log memory and the decisions file; new
-/// roles or another policy need a restart.
+/// writes. Nothing of it changes while it runs except the log memory, the newest role binding and the
+/// decisions file; another policy needs a restart.
 pub struct Admission {
-    pub(super) roles: RoleBinding,
+    pub(super) roles: RoleBindings,
     pub(super) root: TrustedRoot,
     pub(super) root_digest: Sha256,
     pub(super) policy: PolicyInForce,
@@ -60,6 +62,7 @@ pub(crate) struct Decision {
     reasons: Vec<Reason>,
     ignored: Vec<String>,
     log: Option<LogState>,
+    roles: Option<RolesRecord>,
     verdict: Option<Verdict>,
 }
 
@@ -187,7 +190,7 @@ impl Admission {
         self.policy.check(self.source.as_ref(), &self.root, decision.time)?;
         let evidence =
             gather(self.source.as_ref(), &self.roles, &self.root, &self.memory, model.digest())?;
-        let Evidence { verified, ignored, log } = evidence;
+        let Evidence { verified, ignored, log, roles } = evidence;
         let request = Request {
             id: decision.id.clone(),
             time: decision.time,
@@ -212,6 +215,7 @@ impl Admission {
             .collect();
         decision.ignored = ignored;
         decision.log = Some(log);
+        decision.roles = Some(RolesRecord::of(&roles));
         decision.verdict = Some(verdict);
         Ok(())
     }
@@ -229,6 +233,12 @@ impl Admission {
             warnings.push(format!(
                 "sealwright: the policy was approved by nobody \
                  (insecure_unapproved_policy); decision {id}"
+            ));
+        }
+        if *allowed && decision.rests_on_unlogged_roles() {
+            warnings.push(format!(
+                "sealwright: the role binding is in no log \
+                 (insecure_unlogged_roles); decision {id}"
             ));
         }
         let status = match (allowed, asked) {
@@ -255,8 +265,11 @@ impl Admission {
         let mode = match decision.basis {
             Basis::InsecureAllowUnnamed => "insecure_allow_unnamed",
             Basis::Policy if self.policy.is_unapproved() => "insecure_unapproved_policy",
+            _ if decision.rests_on_unlogged_roles() => "insecure_unlogged_roles",
             _ => "enforce",
         };
+        let roles = decision.roles.clone();
+        let roles = roles.unwrap_or_else(|| RolesRecord::of(&self.roles.newest()));
         Record {
             id: &decision.id,
             time: decision.time,
@@ -271,12 +284,13 @@ impl Admission {
             ignored: &decision.ignored,
             inputs: Inputs {
                 policy: self.policy.digest(),
-                role_binding: self.roles.digest(),
+                role_binding: roles.statement,
                 trusted_root: self.root_digest,
                 policy_input: decision.verdict.as_ref().map(|v| Sha256::of(&json(&v.input))),
             },
             log: decision.log.as_ref().map(LogRecord::of),
             policy_approval: self.policy.approval(),
+            roles,
             statement: self.summary(asked, decision),
         }
     }
@@ -319,6 +333,7 @@ impl Decision {
             reasons: Vec::new(),
             ignored: Vec::new(),
             log: None,
+            roles: None,
             verdict: None,
         }
     }
@@ -332,6 +347,11 @@ impl Decision {
         self.allowed = false;
         self.basis = Basis::BeforePolicy;
         self.reasons.push(Reason { code: code.to_owned(), message });
+    }
+
+    /// Whether nobody outside of the owners can know who was who.
+    fn rests_on_unlogged_roles(&self) -> bool {
+        self.roles.as_ref().is_some_and(|roles| !roles.logged)
     }
 
     /// The codes, each once, separated by commas.
@@ -411,6 +431,7 @@ struct Record<'a> {
     log: Option<LogRecord<'a>>,
     /// Which statement of which owners put the policy into force; null if none did.
     policy_approval: Value,
+    roles: RolesRecord,
     statement: Option<Value>,
 }
 

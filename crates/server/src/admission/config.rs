@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::admit::Admission;
 use super::policy::{PolicyFiles, PolicyInForce};
 use super::record::DecisionLog;
-use crate::evidence::{EvidenceSource, LogMemory, Witnesses, WitnessesError};
+use crate::evidence::{EvidenceSource, LogMemory, RoleBindings, Witnesses, WitnessesError};
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
@@ -33,6 +33,9 @@ pub struct Config {
     /// How many owners must have signed; without this 2, or 1 if there is only one key.
     #[serde(default)]
     pub owners_required: Option<usize>,
+    /// Takes a role binding that is in no log: nobody can then see who has been given a role for a day.
+    #[serde(default)]
+    pub insecure_unlogged_roles: bool,
     /// `trusted_root.json` with the log whose statements count.
     pub trusted_root: PathBuf,
     /// Keys of witnesses (C2SP vkeys of type 4). Policy is told which of them cosigned the checkpoint, and
@@ -220,7 +223,7 @@ impl Admission {
         };
         let policy = PolicyInForce::load(&files, || load_owners(config), &root)?;
         Ok(Self {
-            roles: load_roles(&config.role_binding, &load_owners(config)?)?,
+            roles: load_roles(config, &root)?,
             root,
             root_digest,
             policy,
@@ -250,17 +253,19 @@ fn load_owners(config: &Config) -> Result<Owners, ConfigError> {
     Ok(Owners::new(keys, required)?)
 }
 
-fn load_roles(binding: &Path, owners: &Owners) -> Result<RoleBinding, ConfigError> {
-    let path = binding.to_owned();
-    let bundles = Bundle::parse_all(&read(binding)?)
+fn load_roles(config: &Config, root: &TrustedRoot) -> Result<RoleBindings, ConfigError> {
+    let (owners, path) = (load_owners(config)?, config.role_binding.clone());
+    let bundles = Bundle::parse_all(&read(&path)?)
         .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
-    RoleBinding::verify(&bundles, owners, None)
-        .map_err(|source| ConfigError::RoleBinding { path, source })
+    let root = (!config.insecure_unlogged_roles).then_some(root);
+    let binding = RoleBinding::verify(&bundles, &owners, root)
+        .map_err(|source| ConfigError::RoleBinding { path, source })?;
+    Ok(RoleBindings::new(owners, binding))
 }
 
 fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {
     let (path, bytes) = (file.to_owned(), read(file)?);
-    let root = TrustedRoot::parse(&bytes)
+    let root = sealwright_sigstore::trusted_root(&bytes)
         .map_err(|source| ConfigError::TrustedRoot { path: path.clone(), source })?;
     if root.logs().is_empty() {
         return Err(ConfigError::NoLog { path });

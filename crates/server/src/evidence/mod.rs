@@ -6,11 +6,13 @@
 //! checkpoint, which policy bounds, limits for how long a service that was cut off from its log
 //! can go on showing an old state of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sealwright_attest::predicate::REVOCATION;
-use sealwright_attest::{PublicKey, RoleBinding, Timestamp, TrustedRoot, Verified, verify};
+use sealwright_attest::{
+    LogProof, PublicKey, RoleBinding, Timestamp, TrustedRoot, Verified, verify,
+};
 use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
 use sealwright_tlog::{Hash, verify_checkpoint};
@@ -19,11 +21,13 @@ use crate::client::ErasedStatement;
 use crate::text;
 
 mod policies;
+mod roles;
 mod source;
 mod witnesses;
 
 pub use policies::check_policy_in_force;
-pub use source::{EvidenceSource, SourceError};
+pub use roles::{RoleBindings, RolesRecord};
+pub use source::{EvidenceSource, Signers, SourceError};
 pub use witnesses::{Witnesses, WitnessesError};
 
 /// Why there is no evidence to decide on: [`Denial::code`] is stable, the message one sentence.
@@ -62,6 +66,12 @@ pub mod code {
     pub const POLICY_CONFLICT: &str = "POLICY_CONFLICT";
     /// The approval of the policy has expired.
     pub const POLICY_EXPIRED: &str = "POLICY_EXPIRED";
+    /// Two different role bindings of the owners have one revision.
+    pub const ROLES_AMBIGUOUS: &str = "ROLES_AMBIGUOUS";
+    /// The owners signed a newer role binding that cannot be read.
+    pub const ROLES_UNREADABLE: &str = "ROLES_UNREADABLE";
+    /// A role binding was erased that may have been newer than the one in force.
+    pub const ROLES_ERASED: &str = "ROLES_ERASED";
     /// The log's history is not one history.
     pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
 }
@@ -75,6 +85,8 @@ pub struct Evidence {
     pub ignored: Vec<String>,
     /// The newest state of the log.
     pub log: LogState,
+    /// Who was who.
+    pub roles: Arc<RoleBinding>,
 }
 
 /// A verified checkpoint of a log of the trusted root.
@@ -110,21 +122,19 @@ const MAX_IGNORED: usize = 5;
 /// no error, they are left out and named in [`Evidence::ignored`].
 pub fn gather(
     source: &dyn EvidenceSource,
-    roles: &RoleBinding,
+    roles: &RoleBindings,
     root: &TrustedRoot,
     memory: &LogMemory,
     model: &Sha256,
 ) -> Result<Evidence, Denial> {
     let mut log = memory.current(source, root)?;
+    let in_force = roles.in_force(source, root)?;
+    let roles = in_force.as_ref();
     let (mut verified, mut ignored) = (Vec::new(), Vec::new());
     let about = source.statements_about(model)?;
-    let revocations = source.revocations(&signers(roles))?;
+    let revocations = source.statements_by(REVOCATION, &signers(roles))?;
     if !about.complete || !revocations.complete {
-        return Err(Denial::new(
-            code::EVIDENCE_INCOMPLETE,
-            "The attestation service keeps statements of some projects back, and one of them may be a \
-             no: whoever decides must be a reader of all projects (\"*\"), and show it.",
-        ));
+        return Err(incomplete());
     }
     let by_principal = |list: Vec<ErasedStatement>| -> Vec<ErasedStatement> {
         list.into_iter().filter(|statement| may_be_by_principal(statement, roles)).collect()
@@ -150,27 +160,43 @@ pub fn gather(
         false
     });
     // A statement may have been logged after the first question.
-    if verified.iter().any(|statement| statement.logged().tree_size() > log.size) {
+    let bindings = roles.logged().iter().filter(|proof| proof.origin() == log.origin);
+    let proofs: Vec<_> = verified.iter().map(Verified::logged).chain(bindings).collect();
+    if proofs.iter().any(|proof| proof.tree_size() > log.size) {
         log = memory.current(source, root)?;
     }
-    verified.iter().try_for_each(|statement| log.covers(statement))?;
-    Ok(Evidence { verified, ignored: shorten(ignored), log })
+    proofs.into_iter().try_for_each(|proof| log.covers(proof))?;
+    Ok(Evidence { verified, ignored: shorten(ignored), log, roles: in_force })
 }
 
-/// Ids of all keys that anybody has a role with.
-fn signers(roles: &RoleBinding) -> BTreeSet<String> {
+fn incomplete() -> Denial {
+    Denial::new(
+        code::EVIDENCE_INCOMPLETE,
+        "The attestation service keeps statements of some projects back, and one of them may be a \
+         no: whoever decides must be a reader of all projects (\"*\"), and show it.",
+    )
+}
+
+/// Everything by which somebody with a role can sign.
+fn signers(roles: &RoleBinding) -> Signers {
     let keys = roles.principals().iter().flat_map(|principal| &principal.keys);
-    keys.map(PublicKey::id).collect()
+    let identities = roles.identities().map(|(_, identity)| {
+        (identity.subject().to_owned(), identity.issuer().map(ToOwned::to_owned))
+    });
+    Signers { keys: keys.map(PublicKey::id).collect(), identities: identities.collect() }
 }
 
 /// Whether an erased statement may have counted: strangers' never did.
 fn may_be_by_principal(erased: &ErasedStatement, roles: &RoleBinding) -> bool {
-    let key = erased.signer.as_ref().map(|signer| signer.key_id.as_deref());
-    match key {
-        Some(Some(key)) => roles.holder(key).is_some(),
-        // Principals sign with keys.
-        Some(None) => false,
-        None => true,
+    let Some(signer) = &erased.signer else { return true };
+    match &signer.key_id {
+        Some(key) => roles.holder(key).is_some(),
+        // A certificate that names nobody may have been anybody's.
+        None if signer.identities.is_empty() => roles.identities().next().is_some(),
+        None => {
+            let names = signer.identities.iter().map(String::as_str);
+            roles.may_be_certified(names, signer.issuer.as_deref())
+        }
     }
 }
 
@@ -286,8 +312,7 @@ impl LogState {
 
     /// A statement that is proven in a larger tree than the current one, or in another tree of the
     /// same size, shows that the checkpoint is not the log's newest or that the log has two.
-    fn covers(&self, statement: &Verified) -> Result<(), Denial> {
-        let proof = statement.logged();
+    fn covers(&self, proof: &LogProof) -> Result<(), Denial> {
         if proof.tree_size() > self.size {
             return Err(Denial::new(
                 code::LOG_ROLLED_BACK,

@@ -1,12 +1,12 @@
 //! Is an approved policy still in force? The log is asked what else the owners approved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sealwright_attest::{Bundle, Owners, PublicKey, Statement, Timestamp, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{ActivationError, PolicyApproval, PolicyPredicate, Superseded};
 
-use super::{Denial, EvidenceSource, code};
+use super::{Denial, EvidenceSource, Signers, code};
 
 /// Checks that nothing that enough of `owners` signed, and that is logged, puts the policy out of force
 /// that was approved by `active`: a newer revision, or another bundle of the same one; and that its
@@ -23,8 +23,9 @@ pub fn check_policy_in_force(
     time: Timestamp,
 ) -> Result<(), Denial> {
     active.check_time(time).map_err(|error| denial(&error))?;
-    let signers: BTreeSet<String> = owners.keys().iter().map(PublicKey::id).collect();
-    let found = source.policies(&signers)?;
+    let keys = owners.keys().iter().map(PublicKey::id).collect();
+    let signers = Signers { keys, ..Signers::default() };
+    let found = source.statements_by(predicate::POLICY, &signers)?;
     if !found.complete {
         return Err(Denial::new(
             code::EVIDENCE_INCOMPLETE,

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
-use sealwright_attest::predicate;
 use sealwright_manifest::Sha256;
 use sealwright_tlog::ConsistencyProof;
 
@@ -20,22 +19,13 @@ pub trait EvidenceSource: Send + Sync {
     /// [`SourceError`]; an empty list only says that there is nothing.
     fn statements_about(&self, model: &Sha256) -> Result<Found, SourceError>;
 
-    /// Every revocation by the keys with these ids, whatever it is about: one of a signer reaches all
-    /// models. Others need not be given: strangers' count for nothing, and may be as many as they like.
+    /// Every statement of this type by these signers, whatever it is about: a revocation of a signer
+    /// reaches all models. Others' need not be given: strangers' count for nothing, and may be as many as
+    /// they like.
     ///
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
-    fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError>;
-
-    /// Every statement about a policy by the keys with these ids.
-    ///
-    /// # Errors
-    /// [`SourceError`]; a source that cannot be asked this cannot tell of newer policies.
-    fn policies(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        let _ = signers;
-        let reason = "it cannot be asked for policies".to_owned();
-        Err(SourceError::Unreachable { reason })
-    }
+    fn statements_by(&self, predicate_type: &str, signers: &Signers) -> Result<Found, SourceError>;
 
     /// The log's newest checkpoint, a signed note.
     ///
@@ -48,6 +38,15 @@ pub trait EvidenceSource: Send + Sync {
     /// # Errors
     /// [`SourceError`].
     fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError>;
+}
+
+/// Who may have signed what is asked for: any of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signers {
+    /// Ids of keys.
+    pub keys: BTreeSet<String>,
+    /// Subjects of certificates, with the OIDC issuer; any issuer if there is none.
+    pub identities: BTreeSet<(String, Option<String>)>,
 }
 
 /// Why the service gave no answer that can be used.
@@ -73,12 +72,28 @@ impl EvidenceSource for ServiceClient {
         Ok(self.find(&StatementQuery { subject, ..StatementQuery::default() })?)
     }
 
-    fn revocations(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        of_type_by(self, predicate::REVOCATION, signers)
-    }
-
-    fn policies(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        of_type_by(self, predicate::POLICY, signers)
+    fn statements_by(&self, predicate_type: &str, signers: &Signers) -> Result<Found, SourceError> {
+        let of_type = StatementQuery {
+            predicate_type: Some(predicate_type.to_owned()),
+            ..StatementQuery::default()
+        };
+        let by_key = signers
+            .keys
+            .iter()
+            .map(|key| StatementQuery { signer: Some(key.clone()), ..of_type.clone() });
+        let certified = signers.identities.iter().map(|(subject, issuer)| StatementQuery {
+            identity: Some(subject.clone()),
+            issuer: issuer.clone(),
+            ..of_type.clone()
+        });
+        let mut all = Found::from(Vec::new());
+        for query in by_key.chain(certified) {
+            let found = self.find(&query)?;
+            all.bundles.extend(found.bundles);
+            all.erased.extend(found.erased);
+            all.complete &= found.complete;
+        }
+        Ok(all)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -88,25 +103,6 @@ impl EvidenceSource for ServiceClient {
     fn consistency(&self, old_size: u64) -> Result<ConsistencyProof, SourceError> {
         Ok(self.consistency(old_size)?.proof)
     }
-}
-
-fn of_type_by(
-    client: &ServiceClient,
-    predicate_type: &str,
-    signers: &BTreeSet<String>,
-) -> Result<Found, SourceError> {
-    let mut all = Found::from(Vec::new());
-    for signer in signers {
-        let found = client.find(&StatementQuery {
-            predicate_type: Some(predicate_type.to_owned()),
-            signer: Some(signer.clone()),
-            ..StatementQuery::default()
-        })?;
-        all.bundles.extend(found.bundles);
-        all.erased.extend(found.erased);
-        all.complete &= found.complete;
-    }
-    Ok(all)
 }
 
 impl From<ClientError> for SourceError {

@@ -20,7 +20,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
-use sealwright_attest::predicate::{ADMINISTRATION, APPROVAL, POLICY, REVOCATION, TEST_RESULT};
+use sealwright_attest::predicate::{
+    ADMINISTRATION, APPROVAL, POLICY, REVOCATION, ROLE_BINDING, TEST_RESULT,
+};
 use sealwright_store::{Payload, Place, Store, StoreError};
 use sealwright_tlog::VerifierKey;
 use serde_json::json;
@@ -35,7 +37,7 @@ use crate::error::ApiError;
 use crate::state::{lock, now};
 
 /// Types of statements that stay.
-const NEVER: [&str; 3] = [REVOCATION, POLICY, ADMINISTRATION];
+const NEVER: [&str; 4] = [REVOCATION, ROLE_BINDING, POLICY, ADMINISTRATION];
 
 /// Types of statements of which only a yes may be erased, where it is said, and what a yes is.
 const ONLY_IF: [(&str, &str, &str); 2] =

@@ -8,17 +8,18 @@ mod evidence;
 mod fuzz;
 mod http;
 mod policy;
+mod roles;
 mod service;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp, predicate};
+use sealwright_attest::predicate::{POLICY, REVOCATION, ROLE_BINDING};
+use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
 use sealwright_server::client::{ErasedStatement, Found};
-use sealwright_server::evidence::{EvidenceSource, SourceError};
+use sealwright_server::evidence::{EvidenceSource, Signers, SourceError};
 use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
 
@@ -45,8 +46,10 @@ struct ServiceState {
     statements: Vec<Bundle>,
     /// Beside those among the statements.
     revocations: Vec<Bundle>,
+    role_bindings: Vec<Bundle>,
     /// Of which nothing but the entries are left.
     erased: Vec<ErasedStatement>,
+    erased_role_bindings: Vec<ErasedStatement>,
     /// Whether everything is shown.
     complete: bool,
     fault: Option<SourceError>,
@@ -81,19 +84,29 @@ impl EvidenceSource for Service {
         state.fault.clone().map_or(Ok(found), Err)
     }
 
-    fn revocations(&self, _: &BTreeSet<String>) -> Result<Found, SourceError> {
+    fn statements_by(&self, predicate_type: &str, _: &Signers) -> Result<Found, SourceError> {
         let state = self.state();
-        state.fault.clone().map_or(Ok(state.revocations.clone().into()), Err)
-    }
-
-    fn policies(&self, signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        assert!(!signers.is_empty());
-        let found = self.statements_about(&Sha256::of(b""))?;
-        let is_policy = |bundle: &Bundle| {
-            let statement = Statement::parse(&bundle.envelope().payload);
-            statement.is_ok_and(|statement| statement.predicate_type == predicate::POLICY)
+        let found = match predicate_type {
+            REVOCATION => state.revocations.clone().into(),
+            ROLE_BINDING => Found {
+                bundles: state.role_bindings.clone(),
+                erased: state.erased_role_bindings.clone(),
+                complete: true,
+            },
+            POLICY => {
+                let is_policy = |bundle: &&Bundle| {
+                    let statement = Statement::parse(&bundle.envelope().payload);
+                    statement.is_ok_and(|statement| statement.predicate_type == POLICY)
+                };
+                Found {
+                    bundles: state.statements.iter().filter(is_policy).cloned().collect(),
+                    erased: Vec::new(),
+                    complete: state.complete,
+                }
+            }
+            other => panic!("who asks for {other}?"),
         };
-        Ok(Found { bundles: found.bundles.into_iter().filter(is_policy).collect(), ..found })
+        state.fault.clone().map_or(Ok(found), Err)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -127,7 +140,10 @@ impl Scene {
     fn at(now: Timestamp, configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (people, model) = (People::new(), model("weights"));
-        let mut log = MemoryLog::new(now);
+        // The roles were bound the day before.
+        let mut log = MemoryLog::new(Timestamp::from_unix(now.unix() - 86400).unwrap());
+        let binding = log.append(people.role_binding(), &people.owner);
+        log.set_time(now);
         let mut statements = Vec::new();
         for (key, statement) in approvable(&people, &model, now) {
             statements.push(log.append(sign_with(key, &statement), key));
@@ -137,7 +153,9 @@ impl Scene {
             log,
             statements,
             revocations: Vec::new(),
+            role_bindings: vec![binding.clone()],
             erased: Vec::new(),
+            erased_role_bindings: Vec::new(),
             complete: true,
             fault: None,
             checkpoint: None,
@@ -146,10 +164,11 @@ impl Scene {
         };
         let service = Arc::new(Service { state: Mutex::new(state) });
         let mut config = Config {
+            role_binding: write(&dir, "roles.json", binding.to_json()),
             witnesses: Vec::new(),
-            role_binding: write(&dir, "roles.json", people.role_binding().to_json()),
             owner_keys: vec![write(&dir, "owner.pem", people.owner.public_key().pem())],
             owners_required: None,
+            insecure_unlogged_roles: false,
             trusted_root: write(&dir, "trusted_root.json", root.to_json()),
             policy: None,
             policy_approval: None,

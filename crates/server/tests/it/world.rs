@@ -47,6 +47,11 @@ impl People {
 
     /// The role binding, signed by the owner.
     pub(crate) fn role_binding(&self) -> Bundle {
+        sign_with(&self.owner, &self.roles())
+    }
+
+    /// What it says.
+    pub(crate) fn roles(&self) -> Statement {
         let principal = |name: &str, role: &str, key: &KeyFile| {
             json!({
                 "name": name,
@@ -58,13 +63,13 @@ impl People {
                 }],
             })
         };
-        let statement = RoleBinding::statement(json!({"principals": [
+        RoleBinding::statement(json!({"principals": [
             principal("trainer@loans.example", "trainer", &self.trainer),
             principal("evaluator@loans.example", "evaluator", &self.evaluator),
             principal("data-science-lead@loans.example", "lead-data-scientist", &self.lead),
             principal("compliance-officer@loans.example", "compliance", &self.officer),
-        ]}));
-        sign_with(&self.owner, &statement.unwrap())
+        ]}))
+        .unwrap()
     }
 }
 

@@ -87,6 +87,9 @@ fn role_binding(section: &mut Section, predicate: &Place<'_>) {
     let principals = predicate.items("principals");
     let sentence = format!("Binds {} to roles.", count(principals.len(), "principal"));
     section.row("says", "says", sentence, predicate.value.clone());
+    if let Some(revision) = predicate.number("revision") {
+        section.row("revision", "revision", revision.to_string(), json!(revision));
+    }
     let line = |principal: &Place<'_>| {
         let roles = principal.items("roles");
         let role = |role: &Place<'_>| {
@@ -100,7 +103,15 @@ fn role_binding(section: &mut Section, predicate: &Place<'_>) {
             format!("{} ({} to {})", text(role, "role"), day(from), day(until))
         };
         let roles: Vec<String> = roles.iter().map(role).collect();
-        let keys = count(principal.items("publicKeys").len(), "key");
+        let mut keys = count(principal.items("publicKeys").len(), "key");
+        for identity in principal.items("identities") {
+            let issuer = identity.text("issuer").unwrap_or("an authority");
+            keys += &format!(", {} by {issuer}", text(&identity, "subject"));
+        }
+        for ended in principal.items("ended") {
+            let (key, reason) = (text(&ended, "keyId"), text(&ended, "reason"));
+            keys += &format!(", key {key} {reason} since {}", text(&ended, "countsBefore"));
+        }
         let roles = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
         format!("{}, {keys}: {roles}", text(principal, "name"))
     };

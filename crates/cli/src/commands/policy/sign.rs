@@ -84,11 +84,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     }
     let signer = args.key.open(ui)?;
     check_not_signed(&earlier, signer.public_key())?;
-    let made = seal(&statement, KeyId::Hint, signer.as_ref(), &args.service, root.as_ref())?
-        .at(output.clone());
+    let sealed = seal(&statement, KeyId::Hint, signer.as_ref(), &args.service, root.as_ref())?;
     let mut all = earlier;
-    all.push(made.bundle.clone());
+    all.push(sealed.bundle().clone());
     files::write(&output, Bundle::to_json_lines(&all).as_bytes(), Access::Public)?;
+    let made = sealed.at(output);
     let mut value = made.to_value();
     value["ok"] = json!(true);
     value["policy_digest"] = json!(policy.digest());

@@ -1,16 +1,17 @@
 //! `verify --policy`: the same decision as the admission controller's, for a person or a CI job.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use sealwright_attest::{Bundle, TrustedRoot};
+use sealwright_attest::predicate::{POLICY, ROLE_BINDING};
+use sealwright_attest::{Bundle, Statement, TrustedRoot};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Policy, PolicyApproval, Request, Verdict, decide};
 use sealwright_server::client::Found;
 use sealwright_server::evidence::{
-    self, Denial, EvidenceSource, LogMemory, SourceError, check_policy_in_force, code,
+    self, Denial, EvidenceSource, LogMemory, RolesRecord, Signers, SourceError,
+    check_policy_in_force, code,
 };
 use sealwright_tlog::ConsistencyProof;
 
@@ -20,8 +21,8 @@ use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
 use crate::output::{BAD, GOOD, fields, plain};
+use crate::owners::read_bundles;
 use crate::policy::PolicyChoice;
-use crate::service::read_bundle;
 
 /// What to decide, and on which evidence.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,10 +50,11 @@ impl PolicyArgs {
     }
 }
 
-/// A verdict, and by whose word the policy decided.
+/// A verdict, by whose word the policy decided, and who was who.
 pub(crate) struct Decided {
     pub(crate) verdict: Verdict,
     pub(crate) approval: Option<PolicyApproval>,
+    pub(crate) roles: RolesRecord,
 }
 
 /// Gathers the evidence about the model and decides.
@@ -88,7 +90,8 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
         rejected: gathered.ignored,
     };
     let verdict = decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified);
-    Ok(Decided { verdict, approval })
+    let roles = RolesRecord::of(&gathered.roles);
+    Ok(Decided { verdict, approval, roles })
 }
 
 /// The policy on the owners' word, if it is the newest that they approved.
@@ -121,6 +124,9 @@ fn no_evidence(denial: &Denial) -> CliError {
         }
         code::LOG_CHECKPOINT_INVALID => CliError::failed(message)
             .hint("the trusted root must be that of the log which is asked"),
+        code::ROLES_AMBIGUOUS | code::ROLES_UNREADABLE | code::ROLES_ERASED => {
+            CliError::failed(message).hint("the owners have to sign and publish another revision")
+        }
         _ => CliError::failed(message)
             .hint("fetch the newest checkpoint; if it stays so, the log hides something"),
     }
@@ -129,9 +135,9 @@ fn no_evidence(denial: &Denial) -> CliError {
 /// The service, or the files that were given instead.
 fn source(args: &Args) -> Result<Box<dyn EvidenceSource>, CliError> {
     if let Some(checkpoint) = &args.policy.checkpoint {
-        let bundles = args.policy.attestations.iter().map(|path| read_bundle(path));
+        let bundles = args.policy.attestations.iter().map(|path| read_bundles(path));
         return Ok(Box::new(FileSource {
-            bundles: bundles.collect::<Result<_, _>>()?,
+            bundles: bundles.collect::<Result<Vec<_>, _>>()?.concat(),
             checkpoint: files::read(checkpoint, "checkpoint", 1 << 20)?,
         }));
     }
@@ -154,14 +160,18 @@ impl EvidenceSource for FileSource {
         Ok(self.bundles.clone().into())
     }
 
-    fn revocations(&self, _signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        // Those that were given are among the statements.
-        Ok(Vec::new().into())
-    }
-
-    fn policies(&self, _signers: &BTreeSet<String>) -> Result<Found, SourceError> {
-        // Those that were given; others nobody can know of.
-        Ok(self.bundles.clone().into())
+    fn statements_by(
+        &self,
+        predicate_type: &str,
+        _signers: &Signers,
+    ) -> Result<Found, SourceError> {
+        // Revocations that were given are among the statements.
+        let is_wanted = |bundle: &&Bundle| {
+            let statement = Statement::parse(&bundle.envelope().payload);
+            [ROLE_BINDING, POLICY].contains(&predicate_type)
+                && statement.is_ok_and(|statement| statement.predicate_type == predicate_type)
+        };
+        Ok(self.bundles.iter().filter(is_wanted).cloned().collect::<Vec<_>>().into())
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
@@ -176,7 +186,7 @@ impl EvidenceSource for FileSource {
 
 /// The verdict as it is said outside of the process: a verification summary.
 pub(crate) fn verdict_value(decided: &Decided) -> Result<Value, CliError> {
-    let Decided { verdict, approval } = decided;
+    let Decided { verdict, approval, .. } = decided;
     let uri = format!(
         "sealwright://{}/{}",
         verdict.input.request.environment, verdict.input.model.digest.sha256
@@ -194,8 +204,22 @@ pub(crate) fn verdict_value(decided: &Decided) -> Result<Value, CliError> {
     }))
 }
 
+/// Which role binding decided, for people.
+pub(crate) fn roles_text(roles: &RolesRecord) -> String {
+    let revision = match roles.revision {
+        0 => "without a revision".to_owned(),
+        revision => format!("revision {revision}"),
+    };
+    let signed = match roles.owners {
+        1 => "signed by one owner, who can change it alone".to_owned(),
+        owners => format!("signed by {owners} owners"),
+    };
+    let logged = if roles.logged { "" } else { "; insecure: it is in no log" };
+    fields(&[("roles", format!("{revision}, {signed}{logged}"))])
+}
+
 /// The verdict for people.
-pub(crate) fn verdict_text(Decided { verdict, approval }: &Decided) -> String {
+pub(crate) fn verdict_text(Decided { verdict, approval, .. }: &Decided) -> String {
     let environment = &verdict.input.request.environment;
     if verdict.allow {
         let rows = [

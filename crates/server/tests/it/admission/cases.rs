@@ -335,7 +335,9 @@ fn a_decision_is_written_down_before_it_is_answered() {
     assert_eq!(record["model"]["sha256"], json!(scene.model.model_digest()));
     assert_eq!(record["request"]["operation"], "CREATE");
     assert_eq!(record["request"]["user"], "admin");
-    assert_eq!(record["log"]["treeSize"], 4);
+    assert_eq!(record["log"]["treeSize"], 5);
+    assert_eq!(record["roles"]["statement"], record["inputs"]["roleBinding"]);
+    assert_eq!((&record["roles"]["owners"], &record["roles"]["logged"]), (&json!(1), &json!(true)));
     let root = std::fs::read(scene.dir.path().join("trusted_root.json")).unwrap();
     assert_eq!(record["inputs"]["trustedRoot"], json!(Sha256::of(&root)));
 

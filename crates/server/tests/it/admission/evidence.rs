@@ -220,7 +220,7 @@ fn the_log_may_grow_but_not_go_back() {
     scene.service.state().checkpoint = Some(shown);
     let answer = ask(&scene);
     assert_eq!(answer.codes, "LOG_ROLLED_BACK");
-    assert!(answer.message.contains("shows 4 entries"), "{answer:#?}");
+    assert!(answer.message.contains("shows 5 entries"), "{answer:#?}");
     scene.service.state().checkpoint = None;
     assert!(ask(&scene).allowed);
 }
@@ -250,7 +250,7 @@ fn a_log_with_two_histories_is_found_out() {
     // A larger one that does not continue what was seen.
     fork.append_other();
     scene.service.state().checkpoint = Some(fork.checkpoint());
-    scene.service.state().proof = Some(fork.consistency(5));
+    scene.service.state().proof = Some(fork.consistency(6));
     assert_eq!(ask(&scene).codes, "LOG_INCONSISTENT");
     // A proof of something else.
     scene.service.state().proof = Some(fork.consistency(3));
@@ -276,7 +276,7 @@ fn a_log_that_grows_between_two_questions_is_no_fault() {
     scene.service.state().after_checkpoint =
         Some(Box::new(|service| service.state().log.append_other()));
     assert!(ask(&scene).allowed);
-    assert_eq!(scene.records()[1]["log"]["treeSize"], 6);
+    assert_eq!(scene.records()[1]["log"]["treeSize"], 7);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_statement_that_is_logged_between_two_questions_is_no_fault() {
     scene.service.state().after_checkpoint =
         Some(Box::new(|service| service.state().checkpoint = None));
     assert!(ask(&scene).allowed);
-    assert_eq!(scene.records()[0]["log"]["treeSize"], 5);
+    assert_eq!(scene.records()[0]["log"]["treeSize"], 6);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_request_that_was_overtaken_does_not_turn_the_memory_back() {
     }));
     assert!(ask(&scene).allowed);
     let sizes: Vec<_> = scene.records().iter().map(|r| r["log"]["treeSize"].clone()).collect();
-    assert_eq!(sizes, [5, 5]);
+    assert_eq!(sizes, [6, 6]);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Over real sockets, with TLS.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
@@ -9,7 +8,7 @@ use sealwright_attest::Timestamp;
 use sealwright_manifest::Sha256;
 use sealwright_server::admission::{Admission, Config, router};
 use sealwright_server::client::Found;
-use sealwright_server::evidence::{EvidenceSource, SourceError};
+use sealwright_server::evidence::{EvidenceSource, Signers, SourceError};
 use sealwright_server::{http, tls};
 use sealwright_tlog::ConsistencyProof;
 use tokio::net::TcpListener;
@@ -134,7 +133,7 @@ impl EvidenceSource for Hanging {
         self.wait()
     }
 
-    fn revocations(&self, _: &BTreeSet<String>) -> Result<Found, SourceError> {
+    fn statements_by(&self, _: &str, _: &Signers) -> Result<Found, SourceError> {
         self.wait()
     }
 

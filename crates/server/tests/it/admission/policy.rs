@@ -47,7 +47,11 @@ impl Approved {
         let first = scene.people.role_binding();
         let payload = first.envelope().payload.clone();
         let again = sealwright_attest::sign(payload, &second, &second.public_key().id()).unwrap();
-        let roles = Bundle::to_json_lines(&[first, again]);
+        let both = {
+            let log = &mut scene.service.state().log;
+            [log.append(first, &scene.people.owner), log.append(again, &second)]
+        };
+        let roles = Bundle::to_json_lines(&both);
         config.role_binding = write(&scene.dir, "roles.jsonl", roles);
         Self { scene, config, second }
     }

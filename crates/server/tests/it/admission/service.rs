@@ -1,12 +1,12 @@
 //! The whole way: people submit to a real attestation service, a pod asks the webhook.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sealwright_attest::Signer as _;
+use sealwright_attest::predicate::REVOCATION;
 use sealwright_server::admission::{Admission, Config};
 use sealwright_server::client::ServiceClient;
-use sealwright_server::evidence::EvidenceSource;
+use sealwright_server::evidence::{EvidenceSource, Signers};
 use sealwright_server::service;
 
 use super::http::{Server, now};
@@ -25,6 +25,9 @@ fn from_approvals_to_a_running_pod_and_back() {
     let mut used: Option<Config> = None;
     let mut scene = Scene::at(now(), |config| used = Some(config.clone()));
     write(&scene.dir, "trusted_root.json", service.trusted_root_json());
+    let owner = &scene.people.owner;
+    let binding = client.submit(&scene.people.role_binding(), owner.public_key()).unwrap();
+    write(&scene.dir, "roles.json", binding.to_json());
     scene.admission = Arc::new(Admission::load(&used.unwrap(), Arc::new(client.clone())).unwrap());
     let webhook = Server::start(&scene);
     let pod = scene.pod().to_string().into_bytes();
@@ -61,8 +64,9 @@ fn strangers_revocations_are_not_asked_for() {
         client.submit(&bundle, key.public_key()).unwrap();
     }
     let keys = [&people.lead, &people.officer, &people.trainer];
-    let keys: BTreeSet<_> = keys.map(|key| key.public_key().id()).into();
-    let found = client.revocations(&keys).unwrap();
+    let keys = keys.map(|key| key.public_key().id()).into();
+    let signers = Signers { keys, ..Signers::default() };
+    let found = client.statements_by(REVOCATION, &signers).unwrap();
     assert_eq!(found.bundles.len(), 2);
     assert!(found.complete && found.erased.is_empty());
 }
