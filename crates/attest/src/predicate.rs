@@ -33,8 +33,13 @@ pub const SCAI: &str = "https://in-toto.io/attestation/scai/v0.3";
 /// CycloneDX bill of materials.
 pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 
+/// OpenVEX: whether a known vulnerability does harm here.
+pub const OPENVEX: &str = "https://openvex.dev/ns/v0.2.0";
+/// A scan of the model's files for code that runs when they are loaded.
+pub const MODEL_SCAN: &str = "https://sealwright.dev/predicate/model-scan/v0.1";
+
 /// Type URI, short name on the command line, and schema of every known predicate.
-const KNOWN: [(&str, &str, &str); 11] = [
+const KNOWN: [(&str, &str, &str); 13] = [
     (APPROVAL, "approval", include_str!("../schemas/approval-v0.1.json")),
     (REVOCATION, "revocation", include_str!("../schemas/revocation-v0.1.json")),
     (ROLE_BINDING, "role-binding", include_str!("../schemas/role-binding-v0.1.json")),
@@ -46,6 +51,8 @@ const KNOWN: [(&str, &str, &str); 11] = [
     (VULNS, "vulns", include_str!("../schemas/vulns-v0.2.json")),
     (SCAI, "scai", include_str!("../schemas/scai-v0.3.json")),
     (CYCLONEDX, "cyclonedx", include_str!("../schemas/cyclonedx-outline.json")),
+    (OPENVEX, "openvex", include_str!("../schemas/openvex-v0.2.0.json")),
+    (MODEL_SCAN, "model-scan", include_str!("../schemas/model-scan-v0.1.json")),
 ];
 
 /// Why a predicate of a known type is not acceptable.
@@ -141,5 +148,85 @@ mod tests {
             let error = check(APPROVAL, &bad).unwrap_err();
             assert_eq!(error.place, format!("/{field}"), "{error}");
         }
+    }
+
+    /// Each of `changes` makes `good` a bad predicate of the type.
+    #[track_caller]
+    fn only_good_is_good(predicate_type: &str, good: &Value, changes: &[(&str, Value)]) {
+        assert_eq!(check(predicate_type, good), Ok(()));
+        for (place, value) in changes {
+            let mut bad = good.clone();
+            *bad.pointer_mut(place).unwrap() = value.clone();
+            assert!(check(predicate_type, &bad).is_err(), "{place} {value}");
+        }
+    }
+
+    #[test]
+    fn an_openvex_statement_says_why_it_does_no_harm() {
+        let good = json!({
+            "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://vex.example/1",
+            "author": "product security", "timestamp": "2026-11-19T12:00:00Z", "version": 1,
+            "statements": [{
+                "vulnerability": {"name": "CVE-2026-1", "aliases": ["GHSA-1"]},
+                "products": [{"@id": "model", "hashes": {"sha-256": "00"}}],
+                "status": "not_affected",
+                "justification": "vulnerable_code_not_in_execute_path",
+            }],
+        });
+        let changes = [
+            ("/@context", json!("https://openvex.dev/ns/v0.0.1")),
+            ("/timestamp", json!("yesterday")),
+            ("/version", json!("1")),
+            ("/statements", json!([])),
+            ("/statements/0/vulnerability", json!("CVE-2026-1")),
+            ("/statements/0/status", json!("Not_Affected")),
+            ("/statements/0/status", json!("affected")),
+            ("/statements/0/justification", json!("because")),
+            ("/statements/0/products", json!([{}])),
+        ];
+        only_good_is_good(OPENVEX, &good, &changes);
+        let mut bad = good;
+        bad["statements"][0].as_object_mut().unwrap().remove("justification");
+        assert!(check(OPENVEX, &bad).is_err());
+    }
+
+    #[test]
+    fn a_model_scan_says_what_it_left_out() {
+        let good = json!({
+            "scanner": {"uri": "https://scanner.example", "version": "1.2"},
+            "scannedOn": "2026-11-19T12:00:00Z",
+            "result": "FINDINGS",
+            "findings": [{"id": "pickle-reduce", "severity": "critical", "path": "model.pkl"}],
+            "skipped": [],
+        });
+        let changes = [
+            ("/scannedOn", json!("today")),
+            ("/result", json!("clean")),
+            ("/findings", json!(null)),
+            ("/findings/0/severity", json!("CRITICAL")),
+            ("/findings/0", json!({"id": "x"})),
+            ("/skipped", json!(0)),
+            ("/scanner", json!({"uri": "x"})),
+        ];
+        only_good_is_good(MODEL_SCAN, &good, &changes);
+        let mut bad = good;
+        bad.as_object_mut().unwrap().remove("skipped");
+        assert!(check(MODEL_SCAN, &bad).is_err());
+    }
+
+    #[test]
+    fn an_interval_has_two_ends() {
+        let good = json!({
+            "result": "PASSED", "configuration": [],
+            "sealwright_metrics": [{
+                "metric": "accuracy", "slice": "overall", "value": 0.9, "ci95": [0.88, 0.92],
+                "ci95Method": "wilson", "comparator": ">=", "threshold": 0.8, "passed": true,
+            }],
+        });
+        let changes = [[0.9].as_slice(), &[0.8, 0.9, 1.0]]
+            .map(|ends| ("/sealwright_metrics/0/ci95", json!(ends)))
+            .into_iter()
+            .chain([("/sealwright_metrics/0/ci95", json!(["0.8", "0.9"]))]);
+        only_good_is_good(TEST_RESULT, &good, &changes.collect::<Vec<_>>());
     }
 }

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     admission, approve, attest, completions, demo, digest, doctor, evaluate, find, import, inspect,
-    key, log, man, policy, revoke, roles, serve, sign, trust, verify,
+    key, log, man, permit, policy, revoke, roles, serve, sign, trust, verify,
 };
 use crate::error::CliError;
 use crate::output::Ui;
@@ -36,7 +36,9 @@ pub(crate) enum Command {
     Attest(attest::Args),
     Evaluate(evaluate::Args),
     Approve(approve::Args),
+    Reject(approve::RejectArgs),
     Revoke(revoke::Args),
+    Permit(permit::Args),
     Key(key::Args),
     Roles(roles::Args),
     Serve(Box<serve::Args>),

@@ -3,7 +3,7 @@
 //! `anstream` drops colours when NO_COLOR is set or the stream is not a terminal.
 
 use std::cell::RefCell;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -91,6 +91,27 @@ impl Ui {
     #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
     pub(crate) fn note(&self, text: &str) {
         let _ = writeln!(anstream::stderr(), "{text}");
+    }
+
+    /// Shows what is about to be done, and asks on a terminal whether it shall be, unless that is
+    /// said already. Without a terminal nobody is asked.
+    pub(crate) fn confirm(&self, shown: &str, question: &str, yes: bool) -> Result<(), CliError> {
+        let asks = !yes && self.can_ask();
+        if asks || !self.json {
+            self.note(shown.trim_end());
+        }
+        if !asks {
+            return Ok(());
+        }
+        let mut err = anstream::stderr();
+        let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+        let mut answer = String::new();
+        let read = io::stdin().lock().take(100).read_line(&mut answer);
+        if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+        Err(CliError::failed("not confirmed: nothing was signed")
+            .hint("answer y, or give --yes to sign without being asked"))
     }
 
     /// Whether somebody can be asked something.

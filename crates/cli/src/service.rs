@@ -8,12 +8,13 @@ use sealwright_attest::{
     Bundle, LogProof, PublicKey, RoleBinding, Signer, SigningCertificate, Statement, TrustedRoot,
     check_signature, sign,
 };
+use sealwright_manifest::Sha256;
 use sealwright_server::client::{ClientError, ServiceClient};
 use sealwright_server::evidence::RoleBindings;
 
 use crate::error::CliError;
 use crate::files::{self, Access};
-use crate::output::{self, DIM, Ui};
+use crate::output::{self, DIM};
 use crate::owners::{OwnerArgs, read_bundles};
 
 /// The attestation service to log to or to ask.
@@ -106,6 +107,12 @@ impl TrustArgs {
     /// The trusted root, if one is given.
     pub(crate) fn root(&self) -> Result<Option<TrustedRoot>, CliError> {
         self.trusted_root.as_deref().map(read_trusted_root).transpose()
+    }
+
+    /// SHA-256 of the trusted root's file.
+    pub(crate) fn root_digest(&self) -> Result<Sha256, CliError> {
+        let path = self.trusted_root.as_deref().unwrap_or(Path::new(""));
+        Ok(Sha256::of(&files::read(path, "trusted root", 4 << 20)?))
     }
 
     /// Role binding and trusted root, both of which a policy decision needs.
@@ -231,6 +238,20 @@ impl Sealed {
         &self.bundle
     }
 
+    /// For `--json`: the statement and its entry, without a file.
+    pub(crate) fn to_value(&self) -> Value {
+        json!({
+            "key_id": self.key.id(),
+            "statement": self.digest,
+            "log": self.logged.to_value(),
+        })
+    }
+
+    /// Where it was logged, in a line.
+    pub(crate) fn logged_text(&self) -> String {
+        self.logged.to_string()
+    }
+
     /// The bundle's file.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         (self.bundle.to_json() + "\n").into_bytes()
@@ -349,13 +370,6 @@ impl From<ClientError> for CliError {
             ClientError::Malformed { .. } | ClientError::OtherBundle => Self::environment(message)
                 .hint("check that --service is the URL of a `sealwright serve`"),
         }
-    }
-}
-
-/// Says on standard error what is about to be signed.
-pub(crate) fn announce(ui: &Ui, title: &str, rows: &[(&str, String)]) {
-    if !ui.is_json() {
-        ui.note(&format!("{title}\n{}", output::fields(rows).trim_end()));
     }
 }
 

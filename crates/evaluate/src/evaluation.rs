@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::gates::{Comparator, Gate, Gates, GatesError};
+use crate::interval::{Interval, IntervalMethod};
 use crate::metrics::{Defect, Metric, Value};
 use crate::table::{Table, TableError};
 
@@ -49,6 +50,12 @@ pub struct Measurement {
     pub slice: String,
     /// The value, from 0 to 1; `null` if it is not defined, and then the gate has failed.
     pub value: Option<f64>,
+    /// Both ends of the 95 % confidence interval of the value, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci95: Option<[f64; 2]>,
+    /// How the interval was computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci95_method: Option<IntervalMethod>,
     /// Rows that the value was computed from.
     pub sample_size: u64,
     /// Which side of the threshold passes.
@@ -73,7 +80,10 @@ pub fn evaluate(predictions: &[u8], gates: &[u8]) -> Result<Evaluation, Evaluate
     let measurements = parsed
         .gates()
         .iter()
-        .map(|gate| Ok(Measurement::new(gate, measure(gate, &table, parsed.min_group_size())?)))
+        .map(|gate| {
+            let (value, interval) = measure(gate, &table, parsed.min_group_size())?;
+            Ok(Measurement::new(gate, value, interval))
+        })
         .collect::<Result<_, TableError>>()?;
     Ok(Evaluation {
         measurements,
@@ -122,13 +132,15 @@ impl Measurement {
         format!("{}[{}]", self.metric, self.slice)
     }
 
-    fn new(gate: &Gate, value: Value) -> Self {
+    fn new(gate: &Gate, value: Value, interval: Option<Interval>) -> Self {
         let Value { number, sample_size, defect } = value;
         let holds = number.is_some_and(|number| gate.comparator.holds(number, gate.threshold));
         Self {
             metric: gate.metric,
             slice: gate.slice.clone(),
             value: number,
+            ci95: interval.map(|interval| [interval.low, interval.high]),
+            ci95_method: interval.map(|interval| interval.method),
             sample_size,
             comparator: gate.comparator,
             threshold: gate.threshold,
@@ -138,14 +150,19 @@ impl Measurement {
     }
 }
 
-fn measure(gate: &Gate, table: &Table, min_group_size: u32) -> Result<Value, TableError> {
+fn measure(
+    gate: &Gate,
+    table: &Table,
+    min_group_size: u32,
+) -> Result<(Value, Option<Interval>), TableError> {
     let missing = |column: &str| TableError::MissingColumn { column: column.to_owned() };
     if gate.metric.compares_groups() {
         let groups = table.confusion_by_group(&gate.slice).ok_or_else(|| missing(&gate.slice))?;
-        return Ok(gate.metric.between(&groups, u64::from(min_group_size)));
+        let value = gate.metric.between(&groups, u64::from(min_group_size));
+        return Ok((value, gate.metric.interval_between(&groups)));
     }
     if gate.metric == Metric::RocAuc && table.scores().is_none() {
         return Err(missing("score"));
     }
-    Ok(gate.metric.overall(table))
+    Ok((gate.metric.overall(table), gate.metric.interval_overall(table)))
 }

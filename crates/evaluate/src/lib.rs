@@ -8,10 +8,11 @@
 //! Numbers are those of scikit-learn and fairlearn, to the last bits. Where those libraries put a
 //! number on what is not defined (a rate over no rows) or say nothing of what proves nothing (one
 //! group, a group of two, a model that selects nobody), the gate fails and says why: see
-//! [`Defect`].
+//! [`Defect`]. Each number comes with its 95 % confidence interval: see [`Interval`].
 
 mod evaluation;
 mod gates;
+mod interval;
 mod metrics;
 mod table;
 
@@ -22,5 +23,6 @@ pub use evaluation::{
 pub use gates::{
     Comparator, DEFAULT_MIN_GROUP_SIZE, Gate, Gates, GatesError, MAX_GATES_BYTES, OVERALL,
 };
+pub use interval::{Interval, IntervalMethod, MAX_GROUPS};
 pub use metrics::{Confusion, Defect, Metric, Rate, Value, roc_auc};
 pub use table::{Groups, MAX_ROWS, MAX_TABLE_BYTES, Table, TableError};

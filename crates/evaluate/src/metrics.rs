@@ -17,6 +17,10 @@ pub enum Metric {
     /// Mean of the true positive and the true negative rate: 0.5 for a model that gives everyone
     /// the same answer, however lopsided the labels are.
     BalancedAccuracy,
+    /// True positive rate, or recall: positives that are found, of all positives.
+    Sensitivity,
+    /// True negative rate: negatives that are left alone, of all negatives.
+    Specificity,
     /// Chance that a random positive has a higher score than a random negative, ties counting half.
     RocAuc,
     /// Largest less smallest selection rate of a group.
@@ -32,7 +36,7 @@ pub enum Metric {
 impl Metric {
     /// Whether the metric compares groups, and so needs a column instead of all rows.
     pub fn compares_groups(self) -> bool {
-        !matches!(self, Self::Accuracy | Self::BalancedAccuracy | Self::RocAuc)
+        !self.rates().is_empty()
     }
 
     /// Whether a good model has a high value rather than a low one.
@@ -50,6 +54,8 @@ impl Metric {
         match self {
             Self::Accuracy => "accuracy",
             Self::BalancedAccuracy => "balanced_accuracy",
+            Self::Sensitivity => "sensitivity",
+            Self::Specificity => "specificity",
             Self::RocAuc => "roc_auc",
             Self::DemographicParityDifference => "demographic_parity_difference",
             Self::DemographicParityRatio => "demographic_parity_ratio",
@@ -68,24 +74,24 @@ impl Metric {
                 .value()
                 .zip(all.false_positive().value())
                 .map(|(tpr, fpr)| f64::midpoint(tpr, 1.0 - fpr)),
+            Self::Sensitivity => all.true_positive().value(),
+            Self::Specificity => all.true_negative().value(),
             Self::RocAuc => table.scores().and_then(|scores| roc_auc(table.labels(), scores)),
             _ => None,
         };
         let defect = number.is_none().then_some(Defect::Undefined);
-        Value { number, sample_size: all.rows(), defect }
+        let sample_size = match self {
+            Self::Sensitivity => all.true_positive().count,
+            Self::Specificity => all.true_negative().count,
+            _ => all.rows(),
+        };
+        Value { number, sample_size, defect }
     }
 
     /// Value between the groups of a column, none of whose rates may be taken over fewer than
     /// `min_group_size` rows; for a metric that does not compare groups, undefined.
     pub fn between(self, groups: &BTreeMap<&str, Confusion>, min_group_size: u64) -> Value {
-        let rates: &[fn(&Confusion) -> Rate] = match self {
-            Self::DemographicParityDifference | Self::DemographicParityRatio => {
-                &[Confusion::selected]
-            }
-            Self::EqualOpportunityDifference => &[Confusion::true_positive],
-            Self::EqualizedOddsDifference => &[Confusion::true_positive, Confusion::false_positive],
-            _ => &[],
-        };
+        let rates = self.rates();
         let spread: fn(f64, f64) -> Option<f64> = match self {
             // 0/0, nobody selected in any group, is no ratio.
             Self::DemographicParityRatio => |low, high| (high > 0.0).then(|| low / high),
@@ -107,6 +113,18 @@ impl Metric {
             defect(groups, rates, min_group_size)
         };
         Value { number, sample_size, defect }
+    }
+
+    /// What is compared between groups; nothing for a metric that does not.
+    pub(crate) fn rates(self) -> &'static [fn(&Confusion) -> Rate] {
+        match self {
+            Self::DemographicParityDifference | Self::DemographicParityRatio => {
+                &[Confusion::selected]
+            }
+            Self::EqualOpportunityDifference => &[Confusion::true_positive],
+            Self::EqualizedOddsDifference => &[Confusion::true_positive, Confusion::false_positive],
+            _ => &[],
+        }
     }
 }
 
@@ -200,6 +218,11 @@ impl Confusion {
         Rate { hits: self.true_positives, count: self.true_positives + self.false_negatives }
     }
 
+    /// Predictions of 0, of labels of 0.
+    pub fn true_negative(&self) -> Rate {
+        Rate { hits: self.true_negatives, count: self.false_positives + self.true_negatives }
+    }
+
     /// Fall-out: predictions of 1, of labels of 0.
     pub fn false_positive(&self) -> Rate {
         Rate { hits: self.false_positives, count: self.false_positives + self.true_negatives }
@@ -289,6 +312,8 @@ mod tests {
         for metric in [
             Metric::Accuracy,
             Metric::BalancedAccuracy,
+            Metric::Sensitivity,
+            Metric::Specificity,
             Metric::RocAuc,
             Metric::DemographicParityDifference,
             Metric::DemographicParityRatio,

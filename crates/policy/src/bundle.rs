@@ -187,7 +187,11 @@ impl PolicyBundle {
             metadata: serde_json::Map::from_iter([("name".to_owned(), options.name.into())]),
         };
         let manifest = manifest.to_bytes();
-        let mut files: BTreeMap<&str, &[u8]> = policy.files().all().collect();
+        // OPA passes over `input.json`, and its tests would find nothing there.
+        let place = |path| if path == files::TEST_INPUT { files::TEST_DOCUMENT } else { path };
+        let all = policy.files().all();
+        let mut files: BTreeMap<&str, &[u8]> =
+            all.map(|(path, bytes)| (place(path), bytes)).collect();
         files.insert(MANIFEST, &manifest);
         let signature = match options.signer {
             Some((signer, scope)) => {
@@ -335,6 +339,9 @@ fn outside(value: &Value, place: &mut Vec<String>, manifest: &BundleManifest) ->
 fn roots(policy: &Policy) -> Result<Vec<String>, PolicyError> {
     let mut roots: BTreeSet<String> =
         policy.data().as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
+    if policy.files().test_input()?.is_some() {
+        roots.insert(String::from("sealwright_test"));
+    }
     roots.extend(policy.packages()?.into_iter().filter_map(|package| package.into_iter().next()));
     Ok(roots.into_iter().collect())
 }

@@ -46,6 +46,21 @@ pub struct Request {
     pub rejected: Vec<String>,
 }
 
+impl Request {
+    /// The part of it that says who wants to use the model, and where.
+    #[must_use]
+    pub fn to_input(&self) -> RequestInput {
+        RequestInput {
+            environment: self.environment.clone(),
+            cluster: self.cluster.clone(),
+            namespace: self.namespace.clone(),
+            workload: self.workload.clone(),
+            principal: self.principal.clone(),
+            dry_run: self.dry_run,
+        }
+    }
+}
+
 /// The newest state of the log the caller has verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogView {
@@ -168,14 +183,7 @@ fn decision_input(
             purpose: request.purpose.clone(),
             policy_sha256: policy.digest().to_owned(),
         },
-        request: RequestInput {
-            environment: request.environment.clone(),
-            cluster: request.cluster.clone(),
-            namespace: request.namespace.clone(),
-            workload: request.workload.clone(),
-            principal: request.principal.clone(),
-            dry_run: request.dry_run,
-        },
+        request: request.to_input(),
         model: Model {
             name: request.model_name.clone(),
             digest: ModelDigest { sha256: request.model_digest.to_string() },
@@ -477,17 +485,25 @@ mod tests {
     fn a_verdict_is_a_vsa() {
         let policy = policy();
         let verdict = decide_facts(&policy, &request(), Some(&log()), facts(&policy));
-        let vsa = verdict.to_vsa_predicate(
+        let roles = [("role-binding", DIGEST)];
+        let summary = verdict.summary(
             "https://sealwright.example/verifier",
             "0.1.0",
             time("2026-11-20T10:00:01Z"),
             "oci://registry.example/loan-approval",
+            &roles,
         );
+        let vsa = summary.to_predicate();
         predicate::check(predicate::VERIFICATION_SUMMARY, &vsa).unwrap();
         assert_eq!(VSA_TYPE, predicate::VERIFICATION_SUMMARY);
-        let inputs: Vec<Value> = (0..4)
+        let mut inputs: Vec<Value> = (0..4)
             .map(|n| json!({ "digest": { "sha256": Sha256::from_bytes([n; 32]).to_string() } }))
             .collect();
+        let uri = format!("https://sealwright.dev/policy/sha256/{}", policy.digest());
+        inputs.extend([
+            json!({ "name": "policy", "uri": uri, "digest": { "sha256": policy.digest() } }),
+            json!({ "name": "role-binding", "digest": { "sha256": DIGEST } }),
+        ]);
         assert_eq!(
             vsa,
             json!({
@@ -519,7 +535,8 @@ mod tests {
         let request = Request { dry_run: true, ..request() };
         let some = facts(&policy).into_iter().take(3);
         let verdict = decide_facts(&policy, &request, Some(&log()), some);
-        let vsa = verdict.to_vsa_predicate("https://v.example", "0", request.time, "x:y");
+        let summary = verdict.summary("https://v.example", "0", request.time, "x:y", &[]);
+        let vsa = summary.to_predicate();
         assert_eq!(vsa["verificationResult"], "FAILED");
         assert_eq!(vsa["verifiedLevels"], json!(["FAILED"]));
         let violations = &vsa["https://sealwright.dev/vsa/v0.1/violations"];

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, LimitError, Value};
@@ -16,8 +16,9 @@ pub(crate) const DECISION_LIMIT: Duration = Duration::from_millis(100);
 /// The time one `test_*` rule may take; it usually makes several decisions.
 pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(2);
 
-/// Work units between two looks at the clock.
-pub(crate) const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
+/// Work units between two looks at the clock. Few: rules that each double a text fill the memory within
+/// some thirty units.
+pub(crate) const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 /// The interpreter descends once per rule that another rule needs, and an overflow of the
 /// stack ends the process. This is enough for a chain of all the rules a policy may have,
@@ -105,7 +106,13 @@ pub(crate) fn evaluate(
             check_interval: CHECK_INTERVAL,
         });
         engine.set_input_json(input).map_err(failure)?;
-        match engine.eval_rule(rule.to_owned()).map_err(failure)? {
+        let began = Instant::now();
+        let value = engine.eval_rule(rule.to_owned()).map_err(failure)?;
+        // The timer looks between steps, and one step may have taken all the time there was.
+        if began.elapsed() > limit {
+            return Err(Failure::Timeout);
+        }
+        match value {
             Value::Undefined => Err(Failure::Undefined),
             value => value.to_json_str().map_err(failure),
         }

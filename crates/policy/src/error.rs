@@ -89,6 +89,12 @@ pub enum PolicyError {
         /// The place.
         place: String,
     },
+    /// `input.json` is not JSON, or names a key twice.
+    #[error("input.json, which is for the tests, is not usable")]
+    TestInput {
+        /// What the parser said.
+        source: JsonError,
+    },
     /// `data.json` has a value where a package of the policy lives, and would change
     /// what its rules say.
     #[error("data.json has a value at {package}, which is a package of the policy")]

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use sealwright_attest::parse_strict;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -21,6 +22,10 @@ pub(crate) const MAX_TOTAL_BYTES: usize = 2 * 1024 * 1024;
 /// The document that is found under the path of its folder.
 pub(crate) const DATA: &str = "data.json";
 const YAML_DATA: [&str; 2] = ["data.yaml", "data.yml"];
+/// An input for the tests.
+pub(crate) const TEST_INPUT: &str = "input.json";
+/// The same as a document where the tests look for it, for programs that know of no `input.json`.
+pub(crate) const TEST_DOCUMENT: &str = "sealwright_test/input/data.json";
 const MAX_NAME_BYTES: usize = 128;
 /// Of a path with its folders: what fits into a tar header.
 const MAX_PATH_BYTES: usize = 240;
@@ -31,7 +36,7 @@ const MAX_DEPTH: usize = 8;
 pub(crate) struct Files {
     /// What decides: `.rego` files that are not tests, and data.
     deciding: BTreeMap<String, Vec<u8>>,
-    /// `*_test.rego`.
+    /// `*_test.rego`, and `input.json`.
     tests: BTreeMap<String, Vec<u8>>,
 }
 
@@ -58,8 +63,8 @@ impl Files {
         Self::from_pairs(found)
     }
 
-    /// Takes files that are already in memory; every one of them must be a `.rego` file
-    /// or data.
+    /// Takes files that are already in memory; every one of them must be a `.rego` file,
+    /// data, or `input.json`.
     pub(crate) fn from_pairs(
         pairs: impl IntoIterator<Item = (String, Vec<u8>)>,
     ) -> Result<Self, PolicyError> {
@@ -88,8 +93,9 @@ impl Files {
             if !names.insert(name.to_ascii_lowercase()) {
                 return Err(PolicyError::DuplicateFile { name });
             }
-            let part =
-                if name.ends_with("_test.rego") { &mut files.tests } else { &mut files.deciding };
+            let is_test = name.ends_with("_test.rego")
+                || [TEST_INPUT, TEST_DOCUMENT].contains(&name.as_str());
+            let part = if is_test { &mut files.tests } else { &mut files.deciding };
             part.insert(name, bytes);
         }
         Ok(files)
@@ -115,6 +121,19 @@ impl Files {
     pub(crate) fn data(&self) -> Result<Value, PolicyError> {
         let files = self.deciding.iter();
         merged_data(files.map(|(path, bytes)| (path.as_str(), bytes.as_slice())))
+    }
+
+    /// What tests find at `data.sealwright_test.input`: `input.json`, or the document of that place.
+    pub(crate) fn test_input(&self) -> Result<Option<Value>, PolicyError> {
+        let parse = |bytes: &Vec<u8>| {
+            parse_strict(bytes, MAX_FILE_BYTES).map_err(|source| PolicyError::TestInput { source })
+        };
+        match (self.tests.get(TEST_INPUT), self.tests.get(TEST_DOCUMENT)) {
+            (Some(_), Some(_)) => {
+                Err(PolicyError::DuplicateFile { name: TEST_DOCUMENT.to_owned() })
+            }
+            (one, other) => one.or(other).map(parse).transpose(),
+        }
     }
 
     /// SHA-256, in lower-case hex, over the files that decide:
@@ -158,7 +177,8 @@ fn texts(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<(&str, &str)>, PolicyE
 fn is_policy_file(path: &str) -> Result<bool, PolicyError> {
     let name = base(path);
     let lower = name.to_ascii_lowercase();
-    let policy_file = name == DATA || is_yaml_data(name) || name.ends_with(".rego");
+    let policy_file =
+        name == DATA || is_yaml_data(name) || path == TEST_INPUT || name.ends_with(".rego");
     // `Main.REGO` and `extra.json` look like parts of the policy to a person.
     let misleading =
         [".rego", ".json", ".yaml", ".yml"].iter().any(|ending| lower.ends_with(ending));

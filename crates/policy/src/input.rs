@@ -4,6 +4,7 @@
 //! input is read back, so that a replay never runs on half of it.
 
 use sealwright_attest::Timestamp;
+use sealwright_manifest::Sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -164,6 +165,20 @@ pub struct Refused {
 }
 
 impl DecisionInput {
+    /// The document as compact JSON: what [`DecisionInput::digest`] is of. Reading it back and writing
+    /// it again gives the same bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // String keys and finite numbers only: this cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// SHA-256 of [`DecisionInput::to_json`]: names the document in records and summaries.
+    #[must_use]
+    pub fn digest(&self) -> Sha256 {
+        Sha256::of(&self.to_json())
+    }
+
     /// What is wrong with the document, if anything. The rules may rely on it.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let statements = || self.attestations.iter().chain(&self.revocations);

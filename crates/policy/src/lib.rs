@@ -26,6 +26,7 @@ mod approval;
 mod builtins;
 mod bundle;
 mod compare;
+mod controls;
 mod coverage;
 mod decide;
 mod engine;
@@ -36,9 +37,10 @@ mod input;
 mod judge;
 mod lint;
 mod policy;
+mod profile;
 mod scan;
-mod starter;
 mod suite;
+mod summary;
 mod tree;
 mod verdict;
 
@@ -48,6 +50,7 @@ pub use approval::{
 };
 pub use bundle::{BundleError, BundleManifest, BundleOptions, PolicyBundle, SignatureError};
 pub use compare::{ChangeKind, Changed, ChangedData, PolicyChanges};
+pub use controls::{ControlReference, control_references};
 pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};
 pub use engine::{ENGINE_THREAD, Failure};
@@ -60,5 +63,7 @@ pub use input::{
 pub use judge::is_yes;
 pub use lint::{Finding, Severity};
 pub use policy::{Policy, TestOutcome};
+pub use profile::Profile;
 pub use suite::{Suite, SuiteOptions, Test, TestRun};
+pub use summary::{Summary, VSA_EXTENSION};
 pub use verdict::{Outcome, VSA_TYPE, Verdict, Violation, code};

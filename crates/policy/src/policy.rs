@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regorus::Engine;
 use regorus::unstable::Expr;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engine;
 use crate::error::PolicyError;
@@ -121,7 +121,8 @@ impl Policy {
     }
 
     /// Runs every `test_*` rule of the `*_test.rego` files, sorted by file and in the
-    /// order they are written. Empty if there are none.
+    /// order they are written. Empty if there are none. An `input.json` is found at
+    /// `data.sealwright_test.input`.
     ///
     /// # Errors
     ///
@@ -130,7 +131,11 @@ impl Policy {
         let tests = self.files.test_modules()?;
         let mut modules = self.files.modules()?;
         modules.extend(&tests);
-        let mut engine = checked_engine(&modules, &self.data)?;
+        let mut data = self.data.clone();
+        if let (Some(input), Some(fields)) = (self.files.test_input()?, data.as_object_mut()) {
+            fields.entry("sealwright_test").or_insert_with(|| json!({ "input": input }));
+        }
+        let mut engine = checked_engine(&modules, &data)?;
         let rules: Vec<String> = engine
             .get_modules()
             .iter()

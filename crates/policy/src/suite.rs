@@ -198,17 +198,26 @@ impl Suite {
     /// The same for each of `inputs`, in one go.
     #[must_use]
     pub fn query_all(&self, query: &str, inputs: &[Value]) -> Vec<Result<Value, Failure>> {
+        self.query_all_within(query, inputs, Self::QUERY_LIMIT)
+    }
+
+    pub(crate) fn query_all_within(
+        &self,
+        query: &str,
+        inputs: &[Value],
+        limit: Duration,
+    ) -> Vec<Result<Value, Failure>> {
         if !is_reference(query) {
             return vec![Err(not_a_reference(query)); inputs.len()];
         }
         let evaluated = fenced(|| {
-            let mut engine = self.copy(Self::QUERY_LIMIT);
+            let mut engine = self.copy(limit);
             let mut values = Vec::with_capacity(inputs.len());
             for input in inputs {
                 let value = catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, Some(input))));
                 values.push(value.unwrap_or_else(|_| {
                     // What a panic left half-done is thrown away.
-                    engine = self.copy(Self::QUERY_LIMIT);
+                    engine = self.copy(limit);
                     Err(Failure::Panic)
                 }));
             }

@@ -1,16 +1,14 @@
 //! The answer, and its form outside of the process.
 
 use sealwright_attest::Timestamp;
+use sealwright_manifest::Sha256;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use crate::input::DecisionInput;
+use crate::summary::Summary;
 
-/// The predicate type of [`Verdict::to_vsa_predicate`].
+/// The predicate type of [`Summary::to_predicate`].
 pub const VSA_TYPE: &str = "https://slsa.dev/verification_summary/v1";
-
-/// Extension fields of a VSA have URIs for names (SLSA VSA v1, parsing rules).
-const EXTENSION: &str = "https://sealwright.dev/vsa/v0.1/";
 
 /// Codes this crate gives itself. All others are the policy's; see the README of the
 /// starter policy for those.
@@ -86,66 +84,39 @@ impl Outcome {
 }
 
 impl Verdict {
-    /// The predicate of a SLSA Verification Summary Attestation, version 1
-    /// ([`VSA_TYPE`]) with this verdict; its subject is `self.input.model.digest`.
-    ///
-    /// `inputAttestations` lists every statement the policy was given, as the
-    /// specification demands of a list that is not empty. `resource_uri` must say where
-    /// the model may be used, not only which model it is: a VSA for one environment must
-    /// be useless in another. `time` is when the verdict was made. Our own fields, which
-    /// readers of a VSA must ignore, have names under
-    /// `https://sealwright.dev/vsa/v0.1/`: `violations`, `request`, and `dryRun` if the
-    /// request was one.
+    /// What the verdict says in a verification summary (SLSA VSA version 1, [`VSA_TYPE`]), whose
+    /// subject is `self.input.model.digest`. `resources` are what the caller decided with beside the
+    /// policy: name and SHA-256.
     #[must_use]
-    pub fn to_vsa_predicate(
-        &self,
-        verifier_id: &str,
-        verifier_version: &str,
+    pub fn summary<'a>(
+        &'a self,
+        verifier_id: &'a str,
+        verifier_version: &'a str,
         time: Timestamp,
-        resource_uri: &str,
-    ) -> Value {
-        let digest_only = |sha256: &String| json!({ "digest": { "sha256": sha256 } });
-        let statements = self.input.attestations.iter().chain(&self.input.revocations);
-        let mut inputs: Vec<&String> = statements.map(|a| &a.envelope_sha256).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        let failed = vec![String::from("FAILED")];
-        let mut predicate = json!({
-            "verifier": { "id": verifier_id, "version": { "sealwright": verifier_version } },
-            "timeVerified": time.to_string(),
-            "resourceUri": resource_uri,
-            "policy": {
-                "uri": format!("https://sealwright.dev/policy/sha256/{}", self.policy_digest),
-                "digest": { "sha256": self.policy_digest },
-            },
-            "inputAttestations": inputs.into_iter().map(digest_only).collect::<Vec<_>>(),
-            "verificationResult": if self.allow { "PASSED" } else { "FAILED" },
-            "verifiedLevels": if self.allow { &self.verified_levels } else { &failed },
-        });
-        if let Some(fields) = predicate.as_object_mut() {
-            self.add_extensions(fields);
+        resource_uri: &'a str,
+        resources: &'a [(&'a str, Sha256)],
+    ) -> Summary<'a> {
+        Summary {
+            verifier_id,
+            verifier_version,
+            time,
+            resource_uri,
+            policy_digest: &self.policy_digest,
+            statements: self.statements().collect(),
+            resources,
+            passed: self.allow,
+            levels: &self.verified_levels,
+            violations: &self.violations,
+            id: &self.input.evaluation.id,
+            purpose: &self.input.evaluation.purpose,
+            request: &self.input.request,
+            more: Vec::new(),
         }
-        predicate
     }
 
-    fn add_extensions(&self, fields: &mut Map<String, Value>) {
-        let mut add = |name: &str, value: Value| fields.insert(format!("{EXTENSION}{name}"), value);
-        let request = &self.input.request;
-        add("violations", json!(self.violations));
-        add(
-            "request",
-            json!({
-                "id": self.input.evaluation.id,
-                "purpose": self.input.evaluation.purpose,
-                "environment": request.environment,
-                "cluster": request.cluster,
-                "namespace": request.namespace,
-                "workload": request.workload,
-                "principal": request.principal,
-            }),
-        );
-        if request.dry_run {
-            add("dryRun", Value::Bool(true));
-        }
+    /// SHA-256 of the envelope of every statement that the policy was given.
+    pub fn statements(&self) -> impl Iterator<Item = &str> {
+        let all = self.input.attestations.iter().chain(&self.input.revocations);
+        all.map(|a| a.envelope_sha256.as_str())
     }
 }

@@ -9,6 +9,7 @@
 //! | [`service`] | the log, and the statements by subject |
 //! | [`evidence`] | what is known about a model, verified |
 //! | [`client`] | the service, seen from the command line and from admission |
+//! | [`permit`] | verdicts with a short life, without which no pod starts |
 //! | [`monitor`] | has a log only grown, and what is new in it? |
 //! | [`witness`] | cosignatures for other logs (C2SP tlog-witness) |
 //! | [`opa`] | OPA's REST API over any rules |
@@ -16,11 +17,13 @@
 
 pub mod admission;
 pub mod client;
+mod durable;
 mod error;
 pub mod evidence;
 pub mod http;
 pub mod monitor;
 pub mod opa;
+pub mod permit;
 mod reload;
 pub mod service;
 mod state;

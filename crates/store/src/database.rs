@@ -251,14 +251,18 @@ pub(crate) fn find_sql(filter: &Filter, mark: char) -> (String, Vec<&String>) {
             conditions.push(format!("{table}.{column} = {mark}{}", values.len() + 3));
         }
     }
-    let of_statement = [("project", &filter.project), ("predicate_type", &filter.predicate_type)];
+    let of_statement = [
+        ("project =", &filter.project),
+        ("predicate_type =", &filter.predicate_type),
+        ("predicate_type <>", &filter.except_type),
+    ];
     if tables.is_empty() || of_statement.iter().any(|(_, value)| value.is_some()) {
         tables.push("statements");
     }
-    for (column, value) in of_statement {
+    for (condition, value) in of_statement {
         if let Some(value) = value {
             values.push(value);
-            conditions.push(format!("statements.{column} = {mark}{}", values.len() + 3));
+            conditions.push(format!("statements.{condition} {mark}{}", values.len() + 3));
         }
     }
     let first = tables.first().copied().unwrap_or("statements");

@@ -70,6 +70,8 @@ pub struct Filter {
     pub subject: Option<String>,
     /// Their predicate is of this type.
     pub predicate_type: Option<String>,
+    /// Their predicate is not of this type.
+    pub except_type: Option<String>,
     /// They have this signer.
     pub signer: Option<String>,
     /// They belong to this project; the empty one for those that belong to none.

@@ -9,11 +9,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use sealwright_server::admission::{self, Admission, Config, ConfigError};
+use sealwright_server::permit::Life;
 use sealwright_server::tls::{self, ServerTls, TlsError};
 
 use crate::clock;
 use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
+use crate::keyref::{self, PassphraseArgs};
 use crate::output::{self, BAD, GOOD, Ui};
 use crate::policy::PolicyChoice;
 use crate::service::{ServiceArgs, TrustArgs};
@@ -50,6 +52,18 @@ pub(crate) struct Args {
     /// File to which every decision is appended before it is answered (JSON Lines).
     #[arg(long, value_name = "FILE", default_value = "decisions.jsonl")]
     decisions: PathBuf,
+    /// Key to sign every verdict with, after it was answered: `file:PATH` or a path. The verdicts are
+    /// logged in the service, in the background; how far that is stands in FILE.logged.
+    #[arg(long, value_name = "REF")]
+    sign_key: Option<String>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Let a model in only with a deploy permit by this public key (see `serve --permits`), too.
+    #[arg(long, value_name = "FILE")]
+    permit_key: Option<PathBuf>,
+    /// For how long after it was logged a permit counts at most, such as 30m, 4h or 1d.
+    #[arg(long, value_name = "TIME", default_value = "24h", requires = "permit_key")]
+    permit_max_age: Life,
     /// Address to listen on; port 0 lets the system choose.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
@@ -79,7 +93,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     args.daemon.start(ui)?;
-    let admission = Arc::new(load(args)?);
+    let admission = Arc::new(load(args, ui)?);
     let tls = tls_config(args)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
@@ -108,7 +122,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     })
 }
 
-fn load(args: &Args) -> Result<Admission, CliError> {
+fn load(args: &Args, ui: &Ui) -> Result<Admission, CliError> {
     let missing = |option: &str| {
         CliError::input(format!("the webhook needs {option}"))
             .hint("give --service, --trusted-root, --roles and --owner-key")
@@ -133,8 +147,17 @@ fn load(args: &Args) -> Result<Admission, CliError> {
         deadline_ms: args.deadline_ms,
         insecure_allow_unnamed: args.insecure_allow_unnamed,
         insecure_unlogged_roles: args.trust.insecure_unlogged_roles,
+        permit_key: args.permit_key.clone(),
+        permit_max_age_s: args.permit_max_age.seconds(),
     };
-    Ok(Admission::load(&config, Arc::new(client))?)
+    let client = Arc::new(client);
+    let admission = Admission::load(&config, client.clone())?;
+    let Some(reference) = &args.sign_key else { return Ok(admission) };
+    let signer = keyref::open_signer(reference, &args.passphrase, ui)?;
+    admission.with_signer(signer.into(), client).map_err(|error| {
+        CliError::environment(format!("verdicts cannot be signed and logged: {error}"))
+            .hint("check the file FILE.logged beside the decisions file")
+    })
 }
 
 /// The given certificate, or the one in `--tls-dir`, which is made if it is not there.
@@ -174,11 +197,15 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
         "url": url,
         "environment": args.environment,
         "decisions": output::path(&args.decisions),
+        "signed": args.sign_key.is_some(),
+        "permits": args.permit_key.is_some(),
     });
     let mut rows = vec![
         ("webhook", url),
         ("environment", args.environment.clone()),
         ("decisions", args.decisions.display().to_string()),
+        ("verdicts", if args.sign_key.is_some() { "signed, logged" } else { "not signed" }.into()),
+        ("permits", if args.permit_key.is_some() { "needed" } else { "not needed" }.into()),
     ];
     if args.tls_cert.is_none() {
         let ca = args.tls_dir.join(tls::CA_FILE);

@@ -3,7 +3,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::{Signer, Statement, TrustedRoot, model_subjects, parse_strict, predicate};
+use sealwright_attest::{
+    PublicKey, Signer, Statement, TrustedRoot, model_subjects, parse_strict, predicate,
+};
 use sealwright_manifest::{Manifest, Sha256};
 
 use crate::commands::sign::certificate::{Certificate, CertificateArgs};
@@ -23,7 +25,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Predicate type: a URI, or a short name (approval, revocation, test-result, slsaprovenance1,
-    /// vsa, vulns, scai, cyclonedx).
+    /// vsa, vulns, scai, cyclonedx, openvex, model-scan).
     #[arg(long = "type", value_name = "TYPE")]
     predicate_type: String,
     /// JSON file with the predicate.
@@ -120,6 +122,21 @@ impl Draft<'_> {
         self.manifest.model_digest()
     }
 
+    /// The key that will sign.
+    pub(crate) fn public_key(&self) -> &PublicKey {
+        self.signer.public_key()
+    }
+
+    /// What will be signed.
+    pub(crate) fn statement(&self, predicate: Value) -> Result<Statement, CliError> {
+        check(self.predicate_type, &predicate)?;
+        Ok(Statement {
+            subject: model_subjects(&self.name, &self.manifest),
+            predicate_type: self.predicate_type.to_owned(),
+            predicate,
+        })
+    }
+
     /// Signs, logs and writes.
     pub(crate) fn sign(self, predicate: Value) -> Result<MadeStatement, CliError> {
         self.sign_with(predicate, None)
@@ -131,12 +148,7 @@ impl Draft<'_> {
         predicate: Value,
         certificate: Option<&Certificate>,
     ) -> Result<MadeStatement, CliError> {
-        check(self.predicate_type, &predicate)?;
-        let statement = Statement {
-            subject: model_subjects(&self.name, &self.manifest),
-            predicate_type: self.predicate_type.to_owned(),
-            predicate,
-        };
+        let statement = self.statement(predicate)?;
         let (signer, service) = (self.signer.as_ref(), &self.out.service);
         let keyid = certificate.map_or(KeyId::Hint, |c| KeyId::Certificate(&c.signing));
         let made = make(&statement, keyid, signer, service, self.root.as_ref(), self.path)?;
@@ -152,7 +164,15 @@ pub(crate) struct MadeStatement {
 
 /// Prints what was made.
 pub(crate) fn report(made: &MadeStatement, predicate_type: &str, ui: &Ui) {
+    report_with(made, predicate_type, json!({}), ui);
+}
+
+/// The same; `more` is for `--json` alone.
+pub(crate) fn report_with(made: &MadeStatement, predicate_type: &str, more: Value, ui: &Ui) {
     let mut value = made.made.to_value();
+    if let (Some(all), Value::Object(more)) = (value.as_object_mut(), more) {
+        all.extend(more);
+    }
     value["ok"] = json!(true);
     value["model_digest"] = json!(made.model_digest);
     value["predicate_type"] = json!(predicate_type);

@@ -12,7 +12,7 @@ use crate::error::CliError;
 use crate::files;
 use crate::keyref::SigningKeyArgs;
 use crate::model::ModelArgs;
-use crate::output::{self, BAD, GOOD, Ui};
+use crate::output::{self, BAD, DIM, GOOD, Ui};
 use crate::service::{ServiceArgs, TrustArgs};
 
 /// Compute accuracy and fairness from a predictions table, hold them against gates, and attest.
@@ -94,6 +94,7 @@ fn measurement_value(measurement: &Measurement) -> serde_json::Value {
         "metric": measurement.metric.name(),
         "slice": measurement.slice,
         "value": measurement.value,
+        "ci95": measurement.ci95,
         "comparator": measurement.comparator.to_string(),
         "threshold": measurement.threshold,
         "passed": measurement.passed,
@@ -110,7 +111,15 @@ fn table(evaluation: &Evaluation) -> String {
         let mark =
             if m.passed { format!("{GOOD}ok{GOOD:#}  ") } else { format!("{BAD}FAIL{BAD:#}") };
         let value = m.value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
-        text += &format!("{mark}  {:<42} {value:>9}  {} {}\n", m.name(), m.comparator, m.threshold);
+        let interval = m
+            .ci95
+            .map_or_else(String::new, |[low, high]| format!("{DIM}  [{low:.4}, {high:.4}]{DIM:#}"));
+        text += &format!(
+            "{mark}  {:<42} {value:>9}  {} {}{interval}\n",
+            m.name(),
+            m.comparator,
+            m.threshold
+        );
         if let Some(reason) = m.reason.as_ref().filter(|_| !m.passed) {
             text += &format!("      {reason}\n");
         }

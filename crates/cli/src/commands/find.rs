@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Of this predicate type: a URI, or a short name as for `attest`.
     #[arg(long = "type", value_name = "TYPE")]
     predicate_type: Option<String>,
+    /// Not of this predicate type: `vsa` leaves out the verdicts.
+    #[arg(long, value_name = "TYPE")]
+    except_type: Option<String>,
     /// Signed with the key of this id.
     #[arg(long, value_name = "KEY_ID", conflicts_with_all = ["identity", "issuer"])]
     signer: Option<String>,
@@ -126,9 +129,11 @@ impl Args {
             (None, None) => None,
         };
         let predicate_type = self.predicate_type.as_deref().map(predicate::resolve_type);
+        let except_type = self.except_type.as_deref().map(predicate::resolve_type);
         Ok(StatementQuery {
             subject,
             predicate_type: predicate_type.map(str::to_owned),
+            except_type: except_type.map(str::to_owned),
             signer: self.signer.clone(),
             identity: self.identity.clone(),
             issuer: self.issuer.clone(),

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod permit;
 pub(crate) mod policy;
 pub(crate) mod revoke;
 pub(crate) mod roles;
@@ -41,7 +42,9 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Import(args) => import::run(&args, ui),
         Command::Evaluate(args) => evaluate::run(&args, ui),
         Command::Approve(args) => approve::run(&args, ui),
+        Command::Reject(args) => approve::run_reject(&args, ui),
         Command::Revoke(args) => revoke::run(&args, ui),
+        Command::Permit(args) => permit::run(&args, ui),
         Command::Key(args) => key::run(&args, ui),
         Command::Roles(args) => roles::run(&args, ui),
         Command::Serve(args) => serve::run(&args, ui),

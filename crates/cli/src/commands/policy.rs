@@ -15,12 +15,15 @@ use crate::output::{Ui, plain};
 
 pub(crate) mod approval;
 mod build;
+mod decisions;
 mod diff;
 mod digest;
 mod eval;
 mod explain;
 mod fuzz;
+mod init;
 mod lint;
+mod references;
 mod sarif;
 mod serve;
 mod sign;
@@ -28,7 +31,7 @@ mod sources;
 mod test;
 mod verify;
 
-/// Test, check, ask, compare, build, sign and serve policies in Rego.
+/// Begin, test, check, ask, compare, build, sign and serve policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -37,6 +40,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(init::Args),
     Test(test::Args),
     Eval(eval::Args),
     Lint(lint::Args),
@@ -53,6 +57,7 @@ enum Command {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     quiet_panics();
     match &args.command {
+        Command::Init(args) => init::run(args, ui),
         Command::Test(args) => test::run(args, ui),
         Command::Eval(args) => eval::run(args, ui),
         Command::Lint(args) => lint::run(args, ui),

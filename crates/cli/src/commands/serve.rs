@@ -122,6 +122,9 @@ struct ServeArgs {
     /// TOML file with the classes that say how long which statements are kept; for ever otherwise.
     #[arg(long, value_name = "FILE")]
     retention: Option<PathBuf>,
+    /// TOML file that says for which environments deploy permits are made, and with which key.
+    #[arg(long, value_name = "FILE")]
+    permits: Option<PathBuf>,
     /// TOML file with limits: requests a second, entries a day.
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
@@ -240,6 +243,7 @@ fn serve(args: &ServeArgs, ui: &Ui) -> Result<ExitCode, CliError> {
         trust: args.trust.clone(),
         trust_root_ca: args.trust_root_ca.clone(),
         retention: args.retention.clone(),
+        permits: args.permits.clone(),
         limits: args.limits.clone(),
         trusted_proxies: args.trusted_proxies.clone(),
         forwarded_header: args.forwarded_header,
@@ -309,6 +313,7 @@ impl From<StartError> for CliError {
             | StartError::Writers { .. }
             | StartError::UploadTrust { .. }
             | StartError::Retention { .. }
+            | StartError::Permits { .. }
             | StartError::Limits { .. }
             | StartError::NotADirectory { .. } => Self::input(message).hint(hint),
             _ => Self::environment(message).hint(hint),

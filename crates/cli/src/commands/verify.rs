@@ -122,12 +122,12 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
             Some(identity) => identity.model_digest(),
             None => args.model.identity()?.model_digest(),
         };
+        let signer = args.policy.signer(&args.signer.passphrase, ui)?;
         let decided = policy::decide_model(args, model_digest)?;
+        let signed = signer.map(|signer| decided.sign(args, signer.as_ref())).transpose()?;
         value["ok"] = json!(decided.verdict.allow);
-        value["verdict"] = policy::verdict_value(&decided)?;
-        value["verdict"]["roles"] = json!(decided.roles);
-        text += &policy::verdict_text(&decided);
-        text += &policy::roles_text(&decided.roles);
+        value["verdict"] = decided.to_value(signed.as_ref());
+        text += &decided.told(signed.as_ref());
     }
     ui.result(&value, &text);
     Ok(ExitCode::from(u8::from(value["ok"] != true)))

@@ -12,7 +12,7 @@ const WEBHOOK: &str = "--roles roles.sigstore.json --owner-key keys/owner.pub \
                        --trusted-root data/trusted_root.json --decisions decisions.jsonl \
                        --tls-dir tls";
 
-fn start(team: &Team, more: &str) -> Server {
+pub(crate) fn start(team: &Team, more: &str) -> Server {
     Server::start(
         &team.home,
         &format!("admission --service {} {WEBHOOK} {more}", team.service.url()),
@@ -20,7 +20,7 @@ fn start(team: &Team, more: &str) -> Server {
 }
 
 /// HTTP status and body of a POST to the webhook.
-fn post(home: &Home, webhook: &Server, body: &[u8]) -> (u16, Vec<u8>) {
+pub(crate) fn post(home: &Home, webhook: &Server, body: &[u8]) -> (u16, Vec<u8>) {
     let ca = home.read(text(&webhook.ready["ca"]));
     let tls = ureq::tls::TlsConfig::builder()
         .unversioned_rustls_crypto_provider(sealwright_server::tls::provider())
@@ -52,7 +52,7 @@ fn ask(home: &Home, webhook: &Server, body: &[u8]) -> (bool, String) {
 }
 
 /// What kube-apiserver sends when a pod with this model is created.
-fn pod(model: Option<&str>) -> Value {
+pub(crate) fn pod(model: Option<&str>) -> Value {
     let annotations = model.map_or(json!({}), |model| json!({"sealwright.dev/model": model}));
     json!({
         "kind": "AdmissionReview",
@@ -88,12 +88,12 @@ pub(crate) fn ask_for(team: &Team, webhook: &Server, digest: &str) -> (bool, Str
 }
 
 #[track_caller]
-fn allows((allowed, message): &(bool, String)) {
+pub(crate) fn allows((allowed, message): &(bool, String)) {
     assert!(*allowed && message.contains("is allowed"), "{message}");
 }
 
 #[track_caller]
-fn denies(answer: &(bool, String), codes: &[&str]) {
+pub(crate) fn denies(answer: &(bool, String), codes: &[&str]) {
     let (allowed, message) = answer;
     assert!(!allowed, "{message}");
     for code in codes {

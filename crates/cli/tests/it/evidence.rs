@@ -172,6 +172,7 @@ fn an_approval_shows_what_is_signed_before_it_is() {
     ];
     let ran = home.run_words(words).succeeded();
     let digest = text(&home.json("digest model")["model_digest"]).to_owned();
+    let seen = "ab".repeat(32);
     assert_eq!(
         ran.stderr,
         format!(
@@ -182,7 +183,12 @@ fn an_approval_shows_what_is_signed_before_it_is() {
              as            compliance\n\
              for           staging\n\
              until         2099-06-01T00:00:00Z\n\
-             meaning       Fit for a trial.\n"
+             meaning       Fit for a trial.\n\
+             condition     Only in May.\n\
+             name          Compliance Officer\n\
+             comment       See the minutes.\n\
+             cited  not looked at\n       {seen}\n\
+             no statements about this model are known\n"
         )
     );
     let statement = statement(&home, "model.approval.compliance.sigstore.json");
@@ -249,7 +255,7 @@ fn a_revocation_has_one_target() {
     ))
     .failed(2, "cannot be used with");
     home.run("revoke model --as security --reason x --key keys/security.key --statement zz")
-        .failed(2, "at /target/envelope_sha256");
+        .failed(2, "is not a SHA-256");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 54] = [
+const COMMANDS: [&str; 58] = [
     "",
     "digest",
     "sign",
@@ -12,7 +12,11 @@ const COMMANDS: [&str; 54] = [
     "attest",
     "evaluate",
     "approve",
+    "reject",
     "revoke",
+    "permit",
+    "permit list",
+    "permit show",
     "key",
     "key generate",
     "key public",

@@ -1,7 +1,7 @@
 //! What a person at a terminal sees, and what a pipe does not.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
@@ -67,6 +67,37 @@ fn colours_are_for_terminals_that_want_them() {
         let piped = home.run(line);
         assert!(!(piped.stdout + &piped.stderr).contains('\x1b'), "{line}");
         assert!(!home.run(&format!("--json {line}")).stdout.contains('\x1b'), "{line}");
+    }
+}
+
+/// On a terminal whoever signs is asked, after what is signed was shown.
+#[test]
+fn signing_is_asked_for() {
+    let home = Home::with_keys();
+    home.model("model");
+    let made = home.path("model.approval.compliance.sigstore.json");
+    for (line, answer, code) in [
+        ("approve model --as compliance", "n\n", 1),
+        ("approve model --as compliance", "\n", 1),
+        ("reject model --as compliance", "no\n", 1),
+        ("revoke model --as compliance --reason x", "n\n", 1),
+        ("approve model --as compliance", "y\n", 0),
+        ("approve model --as compliance --yes", "", 0),
+    ] {
+        let (mut ours, theirs) = terminal();
+        let words = line.split(' ').chain(["--key", "keys/officer.key"]);
+        let mut command = home.command(words);
+        command.stdin(theirs.try_clone().unwrap());
+        command.stdout(theirs.try_clone().unwrap()).stderr(theirs);
+        let mut child = command.spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        ours.write_all(answer.as_bytes()).unwrap();
+        let shown = shown(ours);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{line}: {shown}");
+        assert!(shown.contains("model digest"), "{shown}");
+        assert_eq!(shown.contains("[y/N]"), !answer.is_empty(), "{shown}");
+        assert_eq!(shown.contains("nothing was signed"), code == 1, "{shown}");
+        assert_eq!(made.exists(), code == 0, "{line}");
     }
 }
 

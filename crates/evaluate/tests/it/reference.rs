@@ -62,6 +62,14 @@ fn check(name: &str, table: &Table, undefined: &[Metric]) {
             assert_close(value.number, &expected[metric.name()], &format!("{name} {metric}"));
         }
     }
+    if all.true_positive().count > 0 {
+        assert_close(Metric::Sensitivity.overall(table).number, &expected["recall"], name);
+    }
+    if all.true_negative().count > 0 {
+        let specificity =
+            all.true_negatives as f64 / (all.true_negatives + all.false_positives) as f64;
+        assert_eq!(Metric::Specificity.overall(table).number, Some(specificity));
+    }
     let by_group = table.confusion_by_group("group").unwrap();
     assert_eq!(by_group.len(), expected["by_group"].as_object().unwrap().len());
     for (group, confusion) in by_group {

@@ -79,7 +79,8 @@ fn a_policy_is_the_same_in_a_bundle() {
     let bundle = PolicyBundle::read(&bytes).unwrap();
     assert_eq!(bundle.manifest().number(), Some(7));
     assert_eq!(bundle.manifest().name(), Some("starter"));
-    assert_eq!(bundle.manifest().roots, Some(vec!["sealwright".to_owned()]));
+    let roots = ["sealwright", "sealwright_test"].map(str::to_owned).to_vec();
+    assert_eq!(bundle.manifest().roots, Some(roots));
     assert!(!bundle.is_signed());
     let policy = Policy::from_bundle(&bytes).unwrap();
     assert_eq!(policy.digest(), STARTER.digest());
@@ -387,5 +388,23 @@ fn other_tokens_are_no_signatures() {
         };
         let bundle = PolicyBundle::read(&changed(swapped, &[])).unwrap();
         assert!(bundle.verify_signature(KEY.public_key(), "").is_err(), "{document}");
+    }
+}
+
+#[test]
+fn every_policy_that_comes_along_passes_its_tests_in_a_bundle() {
+    for name in ["starter", "bank", "clinic"] {
+        let folder = crate::support::starter_dir().join("..").join(name);
+        let policy = Policy::load(&folder).unwrap();
+        let options = BundleOptions { name, ..options() };
+        let bundle = PolicyBundle::read(&PolicyBundle::build(&policy, &options).unwrap()).unwrap();
+        // Where programs that know of no `input.json` find it, too.
+        assert!(
+            bundle.files().any(|(path, _)| path == "sealwright_test/input/data.json"),
+            "{name}"
+        );
+        let again = bundle.policy().unwrap();
+        assert_eq!(again.digest(), policy.digest(), "{name}");
+        assert_eq!(again.check_tests().unwrap(), policy.check_tests().unwrap(), "{name}");
     }
 }

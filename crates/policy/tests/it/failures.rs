@@ -1,6 +1,6 @@
 //! Policies that fail, and what becomes of it: always a deny, always with a code.
 
-use sealwright_policy::{Outcome, Policy, code};
+use sealwright_policy::{Outcome, Policy, PolicyError, code};
 use serde_json::{Value, json};
 
 use crate::support::{STARTER, changed, decide_with, passing};
@@ -105,6 +105,73 @@ fn a_panic_of_the_engine_denies() {
     }
     // Other policies of the process are untouched.
     assert!(decide_with(&STARTER, &passing()).unwrap().allow);
+}
+
+#[test]
+fn a_policy_that_fills_the_memory_denies() {
+    let doubled: String =
+        (1..60).map(|n| format!("a{n} := concat(\"\", [a{}, a{}])\n", n - 1, n - 1)).collect();
+    denies_with(
+        code::POLICY_TIMEOUT,
+        &format!("a0 := input.kind\n{doubled}decision := {{{ALLOW}}} if count(a59) > 0"),
+    );
+    // Every three of two hundred.
+    let threes = "[concat(\"\", [a, b, c]) | some a in s; some b in s; some c in s]";
+    let numbers: Vec<String> = (0..200).map(|n| format!("\"{n}\"")).collect();
+    let body =
+        format!("s := [{}]\ndecision := {{{ALLOW}}} if count({threes}) > 0", numbers.join(",\n"));
+    denies_with(code::POLICY_TIMEOUT, &body);
+    // What makes texts as long as two of them multiplied is refused before it is asked anything.
+    for call in
+        ["replace(x, \"x\", x)", "regex.replace(x, \"x\", x)", "numbers.range(1, 1000000000)"]
+    {
+        let text = format!(
+            "package sealwright.main\n\nimport rego.v1\n\nx := \"x\"\n\ndecision := {{{ALLOW}}} if {call}\n"
+        );
+        let error = Policy::from_files([("main.rego", text)]).unwrap_err();
+        assert!(matches!(error, PolicyError::UnknownFunction { .. }), "{call}: {error:?}");
+    }
+}
+
+#[test]
+fn one_step_that_takes_all_the_time_denies() {
+    // Written to a width, within one call of a builtin.
+    let body =
+        format!("x := sprintf(\"%150000000d\", [1])\ndecision := {{{ALLOW}}} if count(x) > 0");
+    denies_with(code::POLICY_TIMEOUT, &body);
+}
+
+#[test]
+fn a_policy_that_says_megabytes_is_cut_short_or_denied() {
+    // A line of Rego has at most 1024 columns.
+    let mut rules = format!("a0 := \"{}\"\n", "x".repeat(1000));
+    (1..12).for_each(|n| {
+        rules.push_str(&format!("a{n} := concat(\"\", [a{}, a{}])\n", n - 1, n - 1));
+    });
+    rules.push_str("text := a11\n");
+    let body = format!(
+        "{rules}decision := {{\"allow\": false, \"evidence\": [], \"violations\": [{{\"code\": \"A\", \"control\": text, \"msg\": text}}]}}"
+    );
+    let said = outcome(&body);
+    assert!(!said.allow);
+    assert_eq!(said.violations[0].message.chars().count(), 1001);
+    assert_eq!(said.violations[0].control.chars().count(), 1001);
+    // In the code, in the evidence, or beside them there is no place for it.
+    for decision in [
+        r#"{"allow": false, "evidence": [], "violations": [{"code": text, "control": "c", "msg": "m"}]}"#,
+        r#"{"allow": true, "evidence": [text], "violations": []}"#,
+        r#"{"allow": true, "evidence": [], "violations": [], "notes": text}"#,
+        "text",
+    ] {
+        let body = format!("{rules}decision := {decision}");
+        let said = outcome(&body);
+        assert!(!said.allow, "{decision}");
+        assert_eq!(said.violations[0].code, code::POLICY_ERROR, "{decision}");
+        assert!(said.violations[0].message.chars().count() <= 1001, "{decision}");
+    }
+    let text =
+        "package sealwright.main\n\nimport rego.v1\n\ndecision := {\"allow\": print(\"x\")}\n";
+    assert!(Policy::from_files([("main.rego", text)]).is_err());
 }
 
 #[test]

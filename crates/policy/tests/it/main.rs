@@ -9,6 +9,7 @@ mod fuzz;
 mod fuzzing;
 mod lint;
 mod loading;
+mod profiles;
 mod signed;
 mod starter;
 mod suite;

@@ -2,25 +2,34 @@
 
 use std::sync::Arc;
 
-use sealwright_attest::{Statement, Subject, Timestamp, TrustedRoot, predicate};
+use sealwright_attest::{PublicKey, Statement, Subject, Timestamp, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
-use sealwright_policy::{Request, Verdict, decide};
+use sealwright_policy::{DecisionInput, Request, Summary, Verdict, Violation, decide};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::code;
+use super::metrics::Metrics;
 use super::pod::{MODEL_ANNOTATION, ModelReference};
 use super::policy::PolicyInForce;
-use super::record::DecisionLog;
+use super::publish::{Publisher, SharedSigner, StatementLog, Work};
+use super::record::{DecisionLog, MAX_INLINE_INPUT};
 use super::review::{Response, Review, Unreadable};
 use super::scope::{NothingRuns, Scope, scope};
 use crate::evidence::{
-    Denial, Evidence, EvidenceSource, LogMemory, LogState, RoleBindings, RolesRecord, gather,
+    Denial, Evidence, EvidenceSource, LogMemory, LogState, RoleBindings, RolesRecord, find_permit,
+    gather,
 };
+use crate::permit::{Needed, Permit};
 use crate::text;
 
-/// `verifier.id` of the verification summaries in the decisions file.
-const VERIFIER_ID: &str = "https://sealwright.dev/admission";
+/// `verifier.id` of the webhook's verification summaries.
+pub const VERIFIER_ID: &str = "https://sealwright.dev/admission";
+
+/// The control that a missing permit belongs to.
+const PERMIT_CONTROL: &str = "deploy-permit";
+/// The control that everything belongs to which is wrong before a policy is asked.
+const WEBHOOK_CONTROL: &str = "admission";
 
 /// How many violations a message lists.
 const MAX_LINES: usize = 20;
@@ -37,9 +46,20 @@ pub struct Admission {
     pub(super) cluster: Option<String>,
     pub(super) insecure_allow_unnamed: bool,
     pub(super) deadline_ms: u64,
+    pub(super) permits: Option<PermitRule>,
     pub(super) source: Arc<dyn EvidenceSource>,
     pub(super) memory: LogMemory,
     pub(super) decisions: DecisionLog,
+    pub(super) publisher: Option<Publisher>,
+    pub(super) metrics: Metrics,
+}
+
+/// Without a permit by this key, no model is let in.
+#[derive(Debug)]
+pub(super) struct PermitRule {
+    pub(super) key: PublicKey,
+    /// No permit counts for longer than this after it was logged.
+    pub(super) max_age_s: u64,
 }
 
 impl std::fmt::Debug for Admission {
@@ -63,7 +83,10 @@ pub(crate) struct Decision {
     ignored: Vec<String>,
     log: Option<LogState>,
     roles: Option<RolesRecord>,
+    /// What policy is asked, once there is a model to ask about.
+    question: Option<Request>,
     verdict: Option<Verdict>,
+    permit: Option<Permit>,
 }
 
 /// What a decision rests on.
@@ -86,9 +109,33 @@ enum Basis {
 struct Reason {
     code: String,
     message: String,
+    #[serde(skip)]
+    control: String,
 }
 
 impl Admission {
+    /// The same, with every verdict signed and logged after it was answered. What an earlier process
+    /// with this decisions file left unlogged is logged first.
+    ///
+    /// # Errors
+    /// When the state beside the decisions file cannot be read, or there are no threads.
+    pub fn with_signer(
+        mut self,
+        signer: SharedSigner,
+        log: Arc<dyn StatementLog>,
+    ) -> std::io::Result<Self> {
+        let decisions = self.decisions.path().to_owned();
+        let work = Work::new(decisions, signer, log, self.root.clone())?;
+        self.publisher = Some(Publisher::start(work)?);
+        Ok(self)
+    }
+
+    /// What `/metrics` gives: OpenMetrics text.
+    pub(crate) fn metrics_text(&self, now: Timestamp) -> String {
+        let progress = self.publisher.as_ref().map(|publisher| publisher.progress.as_ref());
+        self.metrics.text(self.decisions.path(), progress, now)
+    }
+
     /// Answers the body of one webhook call: an `AdmissionReview` in, an `AdmissionReview` out,
     /// whatever the bytes are. Blocks on the evidence source and on the disk.
     pub fn answer(&self, body: &[u8], now: Timestamp) -> Vec<u8> {
@@ -118,8 +165,15 @@ impl Admission {
     }
 
     /// The decision for a request that could not be judged.
-    pub(crate) fn refuse(denial: Denial, now: Timestamp) -> Decision {
+    pub(crate) fn refuse(&self, asked: &Asked, denial: Denial, now: Timestamp) -> Decision {
         let mut decision = Decision::new(now);
+        if let Ok(review) = asked
+            && let Ok(Scope::Model(model)) = scope(review)
+            && text::is_dns_label(&review.namespace)
+        {
+            decision.question = Some(self.question(&decision, review, &model));
+            decision.model = Some(model);
+        }
         decision.deny(denial);
         decision
     }
@@ -134,14 +188,17 @@ impl Admission {
 
     /// Writes the record, then gives the answer.
     pub(crate) fn conclude(&self, asked: &Asked, mut decision: Decision) -> Vec<u8> {
-        if let Err(error) = self.decisions.append(&self.record(asked, &decision)) {
-            tracing::error!(id = decision.id, %error, "cannot write to the decisions file");
-            decision.allowed = false;
-            decision.reasons.push(Reason {
-                code: code::DECISION_NOT_RECORDED.to_owned(),
-                message: "The decision could not be written down; see the webhook's log.".into(),
-            });
+        match self.write_down(asked, &decision) {
+            Ok(()) => self.publisher.iter().for_each(Publisher::wake),
+            Err(error) => {
+                tracing::error!(id = decision.id, %error, "cannot write to the decisions file");
+                decision.deny_also(Denial::new(
+                    code::DECISION_NOT_RECORDED,
+                    "The decision could not be written down; see the webhook's log.",
+                ));
+            }
         }
+        self.metrics.decided(decision.allowed);
         let codes = decision.codes();
         let Decision { id, allowed, .. } = &decision;
         match asked {
@@ -152,6 +209,21 @@ impl Admission {
             Err(_) => tracing::warn!(id, allowed, codes, "decided"),
         }
         self.response(asked, &decision).to_json()
+    }
+
+    fn write_down(&self, asked: &Asked, decision: &Decision) -> std::io::Result<()> {
+        let input = decision.verdict.as_ref().map(|verdict| verdict.input.to_json());
+        let kept = input.as_ref().map(|json| (Sha256::of(json), json));
+        if let Some((digest, json)) = &kept
+            && json.len() > MAX_INLINE_INPUT
+        {
+            self.decisions.keep_input(digest, json)?;
+        }
+        self.decisions.append(&self.record(
+            asked,
+            decision,
+            kept.map(|(digest, json)| (digest, json.len())),
+        ))
     }
 
     fn fill(&self, decision: &mut Decision, asked: &Asked) -> Result<(), Denial> {
@@ -187,11 +259,35 @@ impl Admission {
             let message = "The request's namespace is missing or not a DNS label.";
             return Err(Denial::new(code::REVIEW_MALFORMED, message));
         }
+        let mut request = self.question(decision, review, model);
+        decision.question = Some(request.clone());
         self.policy.check(self.source.as_ref(), &self.root, decision.time)?;
         let evidence =
             gather(self.source.as_ref(), &self.roles, &self.root, &self.memory, model.digest())?;
         let Evidence { verified, ignored, log, roles } = evidence;
-        let request = Request {
+        decision.roles = Some(RolesRecord::of(&roles));
+        request.rejected.clone_from(&ignored);
+        let verdict = decide(&self.policy, &request, Some(&log.view()), &verified);
+        decision.basis = Basis::Policy;
+        decision.allowed = verdict.allow;
+        decision.reasons = verdict.violations.iter().map(Reason::of).collect();
+        decision.ignored = ignored;
+        decision.verdict = Some(verdict);
+        if decision.allowed
+            && let Some(rule) = &self.permits
+        {
+            match self.permit(rule, model, &log, decision.time) {
+                Ok(permit) => decision.permit = Some(permit),
+                Err(denial) => decision.deny_also(denial),
+            }
+        }
+        decision.log = Some(log);
+        Ok(())
+    }
+
+    /// What policy is asked about a model.
+    fn question(&self, decision: &Decision, review: &Review, model: &ModelReference) -> Request {
+        Request {
             id: decision.id.clone(),
             time: decision.time,
             purpose: "deploy".to_owned(),
@@ -203,21 +299,26 @@ impl Admission {
             dry_run: review.dry_run,
             model_name: model.name().to_owned(),
             model_digest: *model.digest(),
-            rejected: ignored.clone(),
+            rejected: Vec::new(),
+        }
+    }
+
+    fn permit(
+        &self,
+        rule: &PermitRule,
+        model: &ModelReference,
+        log: &LogState,
+        now: Timestamp,
+    ) -> Result<Permit, Denial> {
+        let needed = Needed {
+            model: model.digest(),
+            environment: &self.environment,
+            policy: self.policy.digest(),
+            max_age_s: rule.max_age_s,
+            now,
         };
-        let verdict = decide(&self.policy, &request, Some(&log.view()), &verified);
-        decision.basis = Basis::Policy;
-        decision.allowed = verdict.allow;
-        decision.reasons = verdict
-            .violations
-            .iter()
-            .map(|v| Reason { code: v.code.clone(), message: v.message.clone() })
-            .collect();
-        decision.ignored = ignored;
-        decision.log = Some(log);
-        decision.roles = Some(RolesRecord::of(&roles));
-        decision.verdict = Some(verdict);
-        Ok(())
+        let trusted = (&self.root, &self.memory);
+        find_permit(self.source.as_ref(), &rule.key, trusted, log, &needed)
     }
 
     fn response(&self, asked: &Asked, decision: &Decision) -> Response {
@@ -260,7 +361,13 @@ impl Admission {
         }
     }
 
-    fn record<'a>(&'a self, asked: &'a Asked, decision: &'a Decision) -> Record<'a> {
+    /// `input` is digest and size of what policy was asked.
+    fn record<'a>(
+        &'a self,
+        asked: &'a Asked,
+        decision: &'a Decision,
+        input: Option<(Sha256, usize)>,
+    ) -> Record<'a> {
         let review = asked.as_ref().ok();
         let mode = match decision.basis {
             Basis::InsecureAllowUnnamed => "insecure_allow_unnamed",
@@ -268,14 +375,17 @@ impl Admission {
             _ if decision.rests_on_unlogged_roles() => "insecure_unlogged_roles",
             _ => "enforce",
         };
-        let roles = decision.roles.clone();
-        let roles = roles.unwrap_or_else(|| RolesRecord::of(&self.roles.newest()));
+        let roles = self.roles_of(decision);
+        let statement = self.summary(decision, &roles, input.map(|(digest, _)| digest));
+        let signer = self.publisher.as_ref().filter(|_| statement.is_some());
+        let is_inline = input.is_some_and(|(_, size)| size <= MAX_INLINE_INPUT);
         Record {
             id: &decision.id,
             time: decision.time,
             uid: uid(asked),
             dry_run: review.is_some_and(|review| review.dry_run),
             allowed: decision.allowed,
+            policy_allowed: decision.verdict.as_ref().map(|verdict| verdict.allow),
             mode,
             basis: decision.basis,
             request: review.map(RequestRecord::of),
@@ -286,25 +396,61 @@ impl Admission {
                 policy: self.policy.digest(),
                 role_binding: roles.statement,
                 trusted_root: self.root_digest,
-                policy_input: decision.verdict.as_ref().map(|v| Sha256::of(&json(&v.input))),
+                policy_input: input.map(|(digest, _)| digest),
             },
             log: decision.log.as_ref().map(LogRecord::of),
             policy_approval: self.policy.approval(),
             roles,
-            statement: self.summary(asked, decision),
+            permit: decision.permit.as_ref(),
+            signed: signer.is_some(),
+            signer: signer.map(|publisher| publisher.key_id.as_str()),
+            statement,
+            policy_input: decision.verdict.as_ref().filter(|_| is_inline).map(|v| &v.input),
         }
     }
 
-    /// The verdict as an in-toto statement (SLSA verification summary), not signed.
-    fn summary(&self, asked: &Asked, decision: &Decision) -> Option<Value> {
-        let (model, verdict) = (decision.model.as_ref()?, decision.verdict.as_ref()?);
-        let review = asked.as_ref().ok()?;
-        let version = env!("CARGO_PKG_VERSION");
-        let resource = self.resource_uri(model, &review.namespace);
+    /// The role binding that a decision rests on; before there is any evidence, the newest that is known.
+    fn roles_of(&self, decision: &Decision) -> RolesRecord {
+        decision.roles.clone().unwrap_or_else(|| RolesRecord::of(&self.roles.newest()))
+    }
+
+    /// The decision as an in-toto statement (SLSA verification summary): there is one for every
+    /// decision about a model digest. It is signed later, if there is a key.
+    fn summary(
+        &self,
+        decision: &Decision,
+        roles: &RolesRecord,
+        input: Option<Sha256>,
+    ) -> Option<Value> {
+        let (model, question) = (decision.model.as_ref()?, decision.question.as_ref()?);
+        let mut resources =
+            vec![("role-binding", roles.statement), ("trusted-root", self.root_digest)];
+        resources.extend(input.map(|digest| ("policy-input", digest)));
+        let mut statements: Vec<String> =
+            decision.verdict.iter().flat_map(Verdict::statements).map(str::to_owned).collect();
+        statements.extend(decision.permit.as_ref().map(|permit| permit.statement.to_string()));
+        let namespace = question.namespace.as_deref().unwrap_or_default();
+        let violations: Vec<Violation> = decision.reasons.iter().map(Reason::violation).collect();
+        let summary = Summary {
+            verifier_id: VERIFIER_ID,
+            verifier_version: env!("CARGO_PKG_VERSION"),
+            time: decision.time,
+            resource_uri: &self.resource_uri(model, namespace),
+            policy_digest: self.policy.digest(),
+            statements: statements.iter().map(String::as_str).collect(),
+            resources: &resources,
+            passed: decision.allowed,
+            levels: &self.policy.verified_levels(),
+            violations: &violations,
+            id: &decision.id,
+            purpose: &question.purpose,
+            request: &question.to_input(),
+            more: Vec::new(),
+        };
         let statement = Statement {
             subject: vec![Subject::sha256(model.name(), model.digest())],
             predicate_type: predicate::VERIFICATION_SUMMARY.to_owned(),
-            predicate: verdict.to_vsa_predicate(VERIFIER_ID, version, decision.time, &resource),
+            predicate: summary.to_predicate(),
         };
         serde_json::from_slice(&statement.to_payload()).ok()
     }
@@ -334,7 +480,9 @@ impl Decision {
             ignored: Vec::new(),
             log: None,
             roles: None,
+            question: None,
             verdict: None,
+            permit: None,
         }
     }
 
@@ -343,10 +491,16 @@ impl Decision {
         self.basis = basis;
     }
 
-    fn deny(&mut self, Denial { code, message }: Denial) {
-        self.allowed = false;
+    fn deny(&mut self, denial: Denial) {
         self.basis = Basis::BeforePolicy;
-        self.reasons.push(Reason { code: code.to_owned(), message });
+        self.deny_also(denial);
+    }
+
+    /// Denies for one reason more, whatever was decided so far.
+    fn deny_also(&mut self, Denial { code, message }: Denial) {
+        self.allowed = false;
+        let control = if code.starts_with("PERMIT_") { PERMIT_CONTROL } else { WEBHOOK_CONTROL };
+        self.reasons.push(Reason { code: code.to_owned(), message, control: control.to_owned() });
     }
 
     /// Whether nobody outside of the owners can know who was who.
@@ -360,6 +514,18 @@ impl Decision {
         codes.sort_unstable();
         codes.dedup();
         codes.join(",")
+    }
+}
+
+impl Reason {
+    fn of(violation: &Violation) -> Self {
+        let Violation { code, control, message } = violation.clone();
+        Self { code, message, control }
+    }
+
+    fn violation(&self) -> Violation {
+        let Self { code, message, control } = self.clone();
+        Violation { code, control, message }
     }
 }
 
@@ -421,6 +587,8 @@ struct Record<'a> {
     uid: &'a str,
     dry_run: bool,
     allowed: bool,
+    /// What policy said, where it was asked; the answer is no without a permit, if one is needed.
+    policy_allowed: Option<bool>,
     mode: &'static str,
     basis: Basis,
     request: Option<RequestRecord>,
@@ -432,7 +600,14 @@ struct Record<'a> {
     /// Which statement of which owners put the policy into force; null if none did.
     policy_approval: Value,
     roles: RolesRecord,
+    permit: Option<&'a Permit>,
+    /// Whether the statement is signed and logged after this record.
+    signed: bool,
+    /// By the key with this id.
+    signer: Option<&'a str>,
     statement: Option<Value>,
+    /// What policy was asked; if it is large, it is in a file beside, and only its digest is here.
+    policy_input: Option<&'a DecisionInput>,
 }
 
 /// Who asked for what; cut to a length that leaves every record small.
@@ -490,9 +665,4 @@ impl<'a> LogRecord<'a> {
             checkpoint_time: log.time,
         }
     }
-}
-
-fn json(value: &impl Serialize) -> Vec<u8> {
-    // What is serialized here was JSON before.
-    serde_json::to_vec(value).unwrap_or_default()
 }

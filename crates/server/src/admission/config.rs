@@ -10,17 +10,22 @@ use sealwright_attest::{
     TrustError, TrustedRoot,
 };
 use sealwright_manifest::Sha256;
-use sealwright_policy::{ActivationError, PolicyError};
+use sealwright_policy::{ActivationError, Policy, PolicyError};
 use serde::Deserialize;
 
-use super::admit::Admission;
+use super::admit::{Admission, PermitRule};
+use super::metrics::Metrics;
 use super::policy::{PolicyFiles, PolicyInForce};
 use super::record::DecisionLog;
 use crate::evidence::{EvidenceSource, LogMemory, RoleBindings, Witnesses, WitnessesError};
+use crate::permit::Life;
 use crate::text;
 
 /// Largest file that is read, in bytes: that of a bundle.
 const MAX_FILE: u64 = 64 << 20;
+
+/// A day: several lives of a permit.
+pub const DEFAULT_PERMIT_MAX_AGE_S: u64 = Life::DAY.seconds();
 
 /// Everything that an operator decides about the webhook, apart from its sockets.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,6 +75,13 @@ pub struct Config {
     /// only.
     #[serde(default)]
     pub insecure_allow_unnamed: bool,
+    /// The public key in PEM of the service that makes permits. With it, a model is let in only if
+    /// policy allows it *and* a permit by this key is in force.
+    #[serde(default)]
+    pub permit_key: Option<PathBuf>,
+    /// For how long after it was logged a permit counts at most, in seconds, whatever it says.
+    #[serde(default = "default_permit_max_age_s")]
+    pub permit_max_age_s: u64,
 }
 
 /// Why the webhook cannot start. Each names the file.
@@ -86,6 +98,14 @@ pub enum ConfigError {
     /// An owner's key is not a public key that can be used.
     #[error("{} is not an owner's public key", path.display())]
     OwnerKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// The permit key is not a public key that can be used.
+    #[error("{} is not the public key of a service that makes permits", path.display())]
+    PermitKey {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -203,6 +223,10 @@ fn default_deadline_ms() -> u64 {
     5000
 }
 
+fn default_permit_max_age_s() -> u64 {
+    DEFAULT_PERMIT_MAX_AGE_S
+}
+
 impl Admission {
     /// Loads everything that `config` names. Nothing is read again later, so that one process
     /// decides by one policy and one role binding.
@@ -221,9 +245,17 @@ impl Admission {
             approval: config.policy_approval.as_ref(),
             insecure_unapproved: config.insecure_unapproved_policy,
         };
-        let policy = PolicyInForce::load(&files, || load_owners(config), &root)?;
+        let policy = PolicyInForce::load(
+            &files,
+            || load_owners(&config.owner_keys, config.owners_required),
+            &root,
+        )?;
         Ok(Self {
-            roles: load_roles(config, &root)?,
+            roles: load_roles(
+                &config.role_binding,
+                load_owners(&config.owner_keys, config.owners_required)?,
+                (!config.insecure_unlogged_roles).then_some(&root),
+            )?,
             root,
             root_digest,
             policy,
@@ -231,8 +263,11 @@ impl Admission {
             cluster: config.cluster.clone(),
             insecure_allow_unnamed: config.insecure_allow_unnamed,
             deadline_ms: config.deadline_ms,
+            permits: permit_rule(config)?,
             source,
             memory: LogMemory::new(Witnesses::parse(&config.witnesses)?),
+            publisher: None,
+            metrics: Metrics::new(),
             decisions: DecisionLog::open(&config.decisions).map_err(|source| {
                 ConfigError::Decisions { path: config.decisions.clone(), source }
             })?,
@@ -240,27 +275,56 @@ impl Admission {
     }
 }
 
-fn load_owners(config: &Config) -> Result<Owners, ConfigError> {
+/// The owners whose keys are in these files; two of them must sign if there are several, unless
+/// `required` says otherwise.
+pub(crate) fn load_owners(
+    files: &[PathBuf],
+    required: Option<usize>,
+) -> Result<Owners, ConfigError> {
     let mut keys = Vec::new();
-    for path in &config.owner_keys {
+    for path in files {
         let pem = String::from_utf8_lossy(&read(path)?).into_owned();
         keys.extend(
             PublicKey::from_pem_all(&pem)
                 .map_err(|source| ConfigError::OwnerKey { path: path.clone(), source })?,
         );
     }
-    let required = config.owners_required.unwrap_or_else(|| keys.len().clamp(1, 2));
+    let required = required.unwrap_or_else(|| keys.len().clamp(1, 2));
     Ok(Owners::new(keys, required)?)
 }
 
-fn load_roles(config: &Config, root: &TrustedRoot) -> Result<RoleBindings, ConfigError> {
-    let (owners, path) = (load_owners(config)?, config.role_binding.clone());
-    let bundles = Bundle::parse_all(&read(&path)?)
+/// Without a root the binding need not be logged.
+pub(crate) fn load_roles(
+    binding: &Path,
+    owners: Owners,
+    root: Option<&TrustedRoot>,
+) -> Result<RoleBindings, ConfigError> {
+    let path = binding.to_owned();
+    let bundles = Bundle::parse_all(&read(binding)?)
         .map_err(|source| ConfigError::RoleBindingFormat { path: path.clone(), source })?;
-    let root = (!config.insecure_unlogged_roles).then_some(root);
     let binding = RoleBinding::verify(&bundles, &owners, root)
         .map_err(|source| ConfigError::RoleBinding { path, source })?;
     Ok(RoleBindings::new(owners, binding))
+}
+
+fn permit_rule(config: &Config) -> Result<Option<PermitRule>, ConfigError> {
+    let Some(path) = &config.permit_key else { return Ok(None) };
+    let pem = String::from_utf8_lossy(&read(path)?).into_owned();
+    let key = PublicKey::from_pem(&pem)
+        .map_err(|source| ConfigError::PermitKey { path: path.clone(), source })?;
+    Ok(Some(PermitRule { key, max_age_s: config.permit_max_age_s }))
+}
+
+/// A folder or a bundle, on nobody's word; the built-in policy, if there is none.
+pub(crate) fn load_policy(path: Option<&Path>) -> Result<Policy, ConfigError> {
+    let Some(path) = path else {
+        return Policy::starter().map_err(|source| ConfigError::StarterPolicy { source });
+    };
+    let policy = match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Policy::from_bundle(&read(path)?),
+        _ => Policy::load(path),
+    };
+    policy.map_err(|source| ConfigError::Policy { path: path.to_owned(), source })
 }
 
 fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {

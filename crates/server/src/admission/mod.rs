@@ -13,6 +13,8 @@
 //! | `admit` | puts it together: request in, decision out |
 //! | `policy` | which policy decides, and by whose word |
 //! | `record` | the decisions file |
+//! | `publish` | signs and logs the verdicts in it, behind the answers |
+//! | `metrics` | what `/metrics` gives |
 //! | `config`, `routes` | files into values, sockets into calls |
 //!
 //! Three things always hold:
@@ -24,17 +26,21 @@
 //! - **Every allow that skipped something says so**, in the answer and in the record.
 
 mod admit;
-mod config;
+pub(crate) mod config;
+mod metrics;
 mod pod;
 mod policy;
+mod publish;
 pub(crate) mod record;
 mod review;
 mod routes;
 mod scope;
 
-pub use admit::Admission;
-pub use config::{Config, ConfigError};
+pub use admit::{Admission, VERIFIER_ID};
+pub use config::{Config, ConfigError, DEFAULT_PERMIT_MAX_AGE_S};
 pub use pod::{InvalidModelReference, MODEL_ANNOTATION, ModelReference};
+pub use publish::{SharedSigner, StatementLog};
+pub use record::input_file;
 pub use review::MAX_REVIEW_SIZE;
 pub use routes::router;
 
@@ -55,8 +61,9 @@ pub mod code {
     /// The model of a pod that exists would be another one.
     pub const MODEL_CHANGED: &str = "MODEL_CHANGED";
     pub use crate::evidence::code::{
-        LOG_CHECKPOINT_INVALID, LOG_INCONSISTENT, LOG_ROLLED_BACK, POLICY_CONFLICT, POLICY_EXPIRED,
-        POLICY_SUPERSEDED, SERVICE_ANSWER, SERVICE_UNREACHABLE,
+        LOG_CHECKPOINT_INVALID, LOG_INCONSISTENT, LOG_ROLLED_BACK, PERMIT_EXPIRED, PERMIT_MISSING,
+        PERMIT_OTHER_POLICY, POLICY_CONFLICT, POLICY_EXPIRED, POLICY_SUPERSEDED, SERVICE_ANSWER,
+        SERVICE_UNREACHABLE,
     };
     /// The decision could not be written to the decisions file.
     pub const DECISION_NOT_RECORDED: &str = "DECISION_NOT_RECORDED";

@@ -1,6 +1,5 @@
 //! The policy that decides, and by whose word it does.
 
-use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +8,7 @@ use sealwright_attest::{Bundle, Owners, Timestamp, TrustedRoot};
 use sealwright_policy::{ApprovedPolicy, Policy, PolicyApproval};
 use serde_json::Value;
 
-use super::config::{ConfigError, read};
+use super::config::{ConfigError, load_policy, read};
 use crate::evidence::{Denial, EvidenceSource, check_policy_in_force, code};
 use crate::state::time_now;
 
@@ -54,10 +53,7 @@ impl PolicyInForce {
         root: &TrustedRoot,
     ) -> Result<Self, ConfigError> {
         let (policy, word) = match (files.policy, files.approval) {
-            (None, None) => {
-                let policy = Policy::starter();
-                (policy.map_err(|source| ConfigError::StarterPolicy { source })?, Word::BuiltIn)
-            }
+            (None, None) => (load_policy(None)?, Word::BuiltIn),
             (None, Some(approval)) => {
                 return Err(ConfigError::ApprovalAlone { path: approval.clone() });
             }
@@ -67,7 +63,7 @@ impl PolicyInForce {
                 (policy, Word::Approved(Box::new(Approved { approval, owners })))
             }
             (Some(path), None) if files.insecure_unapproved => {
-                (load_any(path)?, Word::InsecureUnapproved)
+                (load_policy(Some(path))?, Word::InsecureUnapproved)
             }
             (Some(path), None) => {
                 return Err(ConfigError::PolicyUnapproved { path: path.clone() });
@@ -130,13 +126,4 @@ fn activate(
     let time = time_now().map_err(|source| ConfigError::Clock { source: Box::new(source) })?;
     ApprovedPolicy::activate(&read(path)?, &signatures, owners, Some(root), time)
         .map_err(|source| ConfigError::PolicyNotInForce { path: path.to_owned(), source })
-}
-
-/// A folder or a bundle.
-fn load_any(path: &Path) -> Result<Policy, ConfigError> {
-    let policy = match fs::metadata(path) {
-        Ok(meta) if meta.is_file() => Policy::from_bundle(&read(path)?),
-        _ => Policy::load(path),
-    };
-    policy.map_err(|source| ConfigError::Policy { path: path.to_owned(), source })
 }

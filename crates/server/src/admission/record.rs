@@ -4,20 +4,40 @@
 //! crash or a full disk can leave the beginning of a record at the end of the file; the next
 //! record then starts on a line of its own. Readers skip a line that is not JSON: its decision
 //! was never answered.
+//!
+//! A record carries what the policy was asked. If that is large, it is in a file of its own, named by
+//! its SHA-256, in a directory beside the decisions file; it is there before the record is.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use sealwright_manifest::Sha256;
 use serde::Serialize;
+
+use crate::durable;
+
+/// The largest policy input in a record, in bytes of JSON.
+pub(crate) const MAX_INLINE_INPUT: usize = 256 << 10;
 
 /// An open decisions file.
 #[derive(Debug)]
 pub(crate) struct DecisionLog {
+    path: PathBuf,
     /// Held while one record is appended, so that records do not mix.
     file: Mutex<File>,
+}
+
+/// Where a policy input of a decisions file is that is too large for its record.
+#[must_use]
+pub fn input_file(decisions: &Path, digest: &Sha256) -> PathBuf {
+    input_dir(decisions).join(format!("{digest}.json"))
+}
+
+fn input_dir(decisions: &Path) -> PathBuf {
+    durable::beside(decisions, ".inputs")
 }
 
 impl DecisionLog {
@@ -29,9 +49,24 @@ impl DecisionLog {
             return Err(io::Error::other("not a regular file"));
         }
         // The name must survive a crash, too.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-        Ok(Self { file: Mutex::new(file) })
+        File::open(durable::parent(path))?.sync_all()?;
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a policy input beside the file. When this returns, it is on disk.
+    pub(crate) fn keep_input(&self, digest: &Sha256, json: &[u8]) -> io::Result<()> {
+        let dir = input_dir(&self.path);
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => File::open(durable::parent(&dir))?.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        durable::replace(&input_file(&self.path, digest), json)
     }
 
     /// Appends one record. When this returns, the record is on disk.
@@ -89,7 +124,7 @@ mod tests {
         assert!(DecisionLog::open(Path::new("/nowhere/decisions.jsonl")).is_err());
         assert!(DecisionLog::open(Path::new("/dev/full")).is_err());
         let full = OpenOptions::new().read(true).append(true).open("/dev/full").unwrap();
-        let log = DecisionLog { file: Mutex::new(full) };
+        let log = DecisionLog { path: "/dev/full".into(), file: Mutex::new(full) };
         assert!(log.append(&1).is_err());
     }
 }

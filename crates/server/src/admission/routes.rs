@@ -34,7 +34,7 @@ struct Webhook {
 }
 
 /// `POST /validate` (also `/`), `GET /healthz` (the process runs), `GET /readyz` (the attestation
-/// service answers with a checkpoint that verifies).
+/// service answers with a checkpoint that verifies), `GET /metrics` (OpenMetrics).
 pub fn router(admission: Arc<Admission>) -> Router {
     let turns = Arc::new(Semaphore::new(MAX_CONCURRENT));
     Router::new()
@@ -42,6 +42,7 @@ pub fn router(admission: Arc<Admission>) -> Router {
         .route("/", post(validate))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
         .with_state(Webhook { admission, turns })
 }
 
@@ -76,16 +77,22 @@ async fn ready(State(webhook): State<Webhook>) -> Response {
     }
 }
 
+async fn metrics(State(webhook): State<Webhook>) -> Response {
+    let text = now().map(|now| webhook.admission.metrics_text(now)).unwrap_or_default();
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}
+
 impl Webhook {
     fn deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.admission.deadline_ms)
     }
 
     async fn decide(&self, asked: Arc<Asked>, now: Timestamp, deadline: Instant) -> Decision {
-        let judged = timeout_at(deadline, self.judge(asked, now)).await;
+        let judged = timeout_at(deadline, self.judge(Arc::clone(&asked), now)).await;
         judged
             .unwrap_or_else(|_| Err(too_late(self.admission.deadline_ms)))
-            .unwrap_or_else(|denial| Admission::refuse(denial, now))
+            .unwrap_or_else(|denial| self.admission.refuse(&asked, denial, now))
     }
 
     async fn judge(&self, asked: Arc<Asked>, now: Timestamp) -> Result<Decision, Denial> {

@@ -25,6 +25,8 @@ pub struct StatementQuery {
     pub subject: Option<String>,
     /// The type of the predicate.
     pub predicate_type: Option<String>,
+    /// Not of this type.
+    pub except_type: Option<String>,
     /// The signer's key: [`PublicKey::id`].
     pub signer: Option<String>,
     /// A subject alternative name of the signer's certificate.
@@ -150,6 +152,7 @@ impl StatementQuery {
         let pairs = [
             ("subject", &self.subject),
             ("predicateType", &self.predicate_type),
+            ("exceptType", &self.except_type),
             ("signer", &self.signer),
             ("identity", &self.identity),
             ("issuer", &self.issuer),

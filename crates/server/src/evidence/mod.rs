@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sealwright_attest::predicate::REVOCATION;
+use sealwright_attest::predicate::{REVOCATION, VERIFICATION_SUMMARY};
 use sealwright_attest::{
-    LogProof, PublicKey, RoleBinding, Timestamp, TrustedRoot, Verified, verify,
+    Bundle, LogProof, PublicKey, RoleBinding, Statement, Timestamp, TrustedRoot, Verified, verify,
 };
 use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
@@ -20,11 +20,13 @@ use sealwright_tlog::{Hash, verify_checkpoint};
 use crate::client::ErasedStatement;
 use crate::text;
 
+mod permits;
 mod policies;
 mod roles;
 mod source;
 mod witnesses;
 
+pub(crate) use permits::find_permit;
 pub use policies::check_policy_in_force;
 pub use roles::{RoleBindings, RolesRecord};
 pub use source::{EvidenceSource, Signers, SourceError};
@@ -74,6 +76,12 @@ pub mod code {
     pub const ROLES_ERASED: &str = "ROLES_ERASED";
     /// The log's history is not one history.
     pub const LOG_INCONSISTENT: &str = "LOG_INCONSISTENT";
+    /// Policy allows, and no permit was found for this model and environment.
+    pub const PERMIT_MISSING: &str = "PERMIT_MISSING";
+    /// The permit ran out, and was not renewed.
+    pub const PERMIT_EXPIRED: &str = "PERMIT_EXPIRED";
+    /// The permit was made by another policy than the one that decides.
+    pub const PERMIT_OTHER_POLICY: &str = "PERMIT_OTHER_POLICY";
 }
 
 /// Everything that a decision about one model rests on.
@@ -117,6 +125,9 @@ const MAX_IGNORED: usize = 5;
 
 /// Fetches and verifies all that is to be known about `model`.
 ///
+/// Verdicts (verification summaries) are left out, whoever signed them: a thousand pods of one model
+/// make a thousand verdicts about it, and no verdict rests on another.
+///
 /// # Errors
 /// [`Denial`] when the source fails or its log cannot be believed; bundles that do not verify are
 /// no error, they are left out and named in [`Evidence::ignored`].
@@ -144,7 +155,9 @@ pub fn gather(
     // Those about this model come twice; policy counts what is the same once.
     for bundle in about.bundles.into_iter().chain(revocations.bundles) {
         match verify(&bundle, roles, root) {
+            Ok(statement) if is_verdict(statement.statement()) => {}
             Ok(statement) if statement.logged().origin() == log.origin => verified.push(statement),
+            Err(_) if is_unverified_verdict(&bundle) => {}
             Ok(_) => ignored.push(format!("OTHER_LOG: logged elsewhere than in {}", log.origin)),
             Err(error) => ignored.push(format!("{}: {error}", error.code())),
         }
@@ -167,6 +180,15 @@ pub fn gather(
     }
     proofs.into_iter().try_for_each(|proof| log.covers(proof))?;
     Ok(Evidence { verified, ignored: shorten(ignored), log, roles: in_force })
+}
+
+fn is_verdict(statement: &Statement) -> bool {
+    statement.predicate_type == VERIFICATION_SUMMARY
+}
+
+/// Not worth naming among what is ignored.
+fn is_unverified_verdict(bundle: &Bundle) -> bool {
+    Statement::parse(&bundle.envelope().payload).is_ok_and(|statement| is_verdict(&statement))
 }
 
 fn incomplete() -> Denial {

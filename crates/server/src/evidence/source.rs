@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
+use sealwright_attest::{Timestamp, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_tlog::ConsistencyProof;
 
@@ -13,7 +14,8 @@ use crate::client::{ClientError, Found, ServiceClient, StatementQuery};
 /// block; each returns in bounded time.
 pub trait EvidenceSource: Send + Sync {
     /// Every statement about this model digest: by a subject, or by its OMS resources. Those that were
-    /// erased are named: what they said nobody knows any more, and it may have been a no.
+    /// erased are named: what they said nobody knows any more, and it may have been a no. Verdicts
+    /// (verification summaries) need not be given.
     ///
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
@@ -26,6 +28,20 @@ pub trait EvidenceSource: Send + Sync {
     /// # Errors
     /// [`SourceError`]; an empty list only says that there is nothing.
     fn statements_by(&self, predicate_type: &str, signers: &Signers) -> Result<Found, SourceError>;
+
+    /// The verdicts (verification summaries) about this model digest by the key with this id that were
+    /// logged at `since` or later, in log order. A source that knows of none has no permits.
+    ///
+    /// # Errors
+    /// [`SourceError`]; an empty list only says that there is nothing.
+    fn permits(
+        &self,
+        _model: &Sha256,
+        _signer: &str,
+        _since: Timestamp,
+    ) -> Result<Found, SourceError> {
+        Ok(Vec::new().into())
+    }
 
     /// The log's newest checkpoint, a signed note.
     ///
@@ -68,8 +84,11 @@ pub enum SourceError {
 
 impl EvidenceSource for ServiceClient {
     fn statements_about(&self, model: &Sha256) -> Result<Found, SourceError> {
-        let subject = Some(model.to_string());
-        Ok(self.find(&StatementQuery { subject, ..StatementQuery::default() })?)
+        Ok(self.find(&StatementQuery {
+            subject: Some(model.to_string()),
+            except_type: Some(predicate::VERIFICATION_SUMMARY.to_owned()),
+            ..StatementQuery::default()
+        })?)
     }
 
     fn statements_by(&self, predicate_type: &str, signers: &Signers) -> Result<Found, SourceError> {
@@ -94,6 +113,21 @@ impl EvidenceSource for ServiceClient {
             all.complete &= found.complete;
         }
         Ok(all)
+    }
+
+    fn permits(
+        &self,
+        model: &Sha256,
+        signer: &str,
+        since: Timestamp,
+    ) -> Result<Found, SourceError> {
+        Ok(self.find(&StatementQuery {
+            subject: Some(model.to_string()),
+            predicate_type: Some(predicate::VERIFICATION_SUMMARY.to_owned()),
+            signer: Some(signer.to_owned()),
+            since: Some(since.to_string()),
+            ..StatementQuery::default()
+        })?)
     }
 
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {

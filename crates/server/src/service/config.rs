@@ -88,6 +88,11 @@ pub struct Config {
     #[serde(default)]
     pub retention: Option<PathBuf>,
 
+    /// TOML file that says for which models and environments deploy permits are made, and with which
+    /// key. Without it, none are made.
+    #[serde(default)]
+    pub permits: Option<PathBuf>,
+
     /// TOML file with limits: requests a second by client address and by writer, entries a day by
     /// writer and by project.
     #[serde(default)]
@@ -152,6 +157,7 @@ impl Config {
             trust: Vec::new(),
             trust_root_ca: Vec::new(),
             retention: None,
+            permits: None,
             limits: None,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),

@@ -35,6 +35,8 @@ pub(super) struct FindQuery {
     /// SHA-256 of a subject, with or without `sha256:` before it.
     subject: Option<String>,
     predicate_type: Option<String>,
+    /// Not of this type: verdicts are many, and no evidence.
+    except_type: Option<String>,
     /// A key's id, with or without `sha256:` before it.
     signer: Option<String>,
     /// A certificate's subject alternative name.
@@ -150,6 +152,7 @@ impl FindQuery {
         Ok(Filter {
             subject: subject.map(str::to_owned),
             predicate_type: self.predicate_type.clone(),
+            except_type: self.except_type.clone(),
             signer,
             project: self.project.clone(),
             from: Some(from),
@@ -240,7 +243,7 @@ fn statement_page(
 }
 
 /// What is known of a statement beside its bundle.
-fn describe(stored: &StoredStatement, logged: &LoggedEntry) -> Value {
+pub(super) fn describe(stored: &StoredStatement, logged: &LoggedEntry) -> Value {
     let time = |seconds| Timestamp::from_unix(seconds).ok();
     let mut value = json!({
         "index": stored.index,

@@ -51,6 +51,7 @@ mod migrate;
 mod observe;
 pub(crate) mod oci;
 mod openapi;
+mod permits;
 mod rekor;
 mod renew;
 pub(crate) mod retention;
@@ -106,6 +107,7 @@ use issuers::Issuers;
 use keeper::Keeper;
 use limits::{Limiter, Limits};
 use metrics::Metrics;
+use permits::{Permitting, Setup};
 use retention::{Expiring, Retention};
 use sequencer::Sequencer;
 use witnesses::{Asking, Witnesses};
@@ -139,6 +141,7 @@ struct Parts {
     stores: [Arc<Mutex<Store>>; 2],
     keeper: Keeper,
     expiring: Option<Expiring>,
+    permitting: Option<Permitting>,
     traces: Option<Arc<Traces>>,
     /// Looks at files that may change.
     following: tokio::task::JoinHandle<()>,
@@ -187,6 +190,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let witnesses = config.witnesses.as_deref().map(Witnesses::read).transpose()?;
     let retention = config.retention.as_deref().map(Retention::read).transpose()?;
     let (data, initialised) = trust::open(config)?;
+    let root = config.data_dir.join(TRUSTED_ROOT_FILE);
+    let permits = config.permits.clone().map(|path| Setup::live(path, root)).transpose()?;
+    let permits = permits.map(Arc::new);
+    files.extend(permits.clone().map(|live| live as Arc<dyn Reload>));
     let standing = Arc::new(keeper::standing(config)?);
     files.push(Arc::clone(&standing) as Arc<dyn Reload>);
 
@@ -217,6 +224,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let digests = doors.digests().into_iter().chain([
         ("witnesses", audit::digest_of(config.witnesses.as_deref())),
         ("retention", audit::digest_of(config.retention.as_deref())),
+        ("permits", permits.as_ref().map(|permits| permits.digest())),
         ("trust", audit::digest_of_all(&config.trust)),
         ("trust_root_ca", audit::digest_of_all(&config.trust_root_ca)),
         ("tls", tls.as_ref().map(|tls| tls.digest())),
@@ -256,6 +264,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .map(|witnesses| witnesses.start(reader, Arc::clone(&state.cosignatures)))
         .transpose()
         .map_err(StartError::Threads)?;
+    let permitting = permits
+        .map(|permits| Permitting::start(permits, Arc::clone(&state), runtime.handle().clone()))
+        .transpose()
+        .map_err(StartError::Threads)?;
     let shared = Arc::clone(&state);
     let before = move |what, digest: &Sha256| shared.audit.reloaded(what, digest);
     let following = runtime.spawn(follow(files, Arc::new(before)));
@@ -284,6 +296,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             asking,
             keeper,
             expiring,
+            permitting,
             stores,
             traces,
             following,
@@ -426,6 +439,7 @@ impl Drop for Running {
             asking,
             keeper,
             expiring,
+            permitting,
             following,
             stores,
             traces,
@@ -441,6 +455,9 @@ impl Drop for Running {
         keeper.stop();
         if let Some(expiring) = expiring {
             expiring.stop();
+        }
+        if let Some(permitting) = permitting {
+            permitting.stop();
         }
         sequencer.stop();
         if sequencer_thread.join().is_err() {

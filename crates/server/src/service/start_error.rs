@@ -163,6 +163,14 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The file that says for what permits are made cannot be used.
+    #[error("permits file {}: {problem}", path.display())]
+    Permits {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file with the limits cannot be used.
     #[error("{}: {problem}", path.display())]
     Limits {
@@ -322,6 +330,9 @@ impl StartError {
             Self::Writers { .. } => {
                 "write [[writer]] with name, and token_sha256 (the SHA-256 of a token in hex), oidc or \
                  certificate"
+            }
+            Self::Permits { .. } => {
+                "see docs/permits.md for what the file says; paths in it are relative to it"
             }
             Self::Limits { .. } => {
                 "write writes = { per_second = 5.0, burst = 50 }, and the same for reads and writer"

@@ -7,9 +7,11 @@ mod config;
 mod evidence;
 mod fuzz;
 mod http;
+mod permits;
 mod policy;
 mod roles;
 mod service;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use sealwright_attest::predicate::{POLICY, REVOCATION, ROLE_BINDING};
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
-use sealwright_server::admission::{Admission, Config, MODEL_ANNOTATION};
+use sealwright_server::admission::{Admission, Config, DEFAULT_PERMIT_MAX_AGE_S, MODEL_ANNOTATION};
 use sealwright_server::client::{ErasedStatement, Found};
 use sealwright_server::evidence::{EvidenceSource, Signers, SourceError};
 use sealwright_tlog::ConsistencyProof;
@@ -47,6 +49,7 @@ struct ServiceState {
     /// Beside those among the statements.
     revocations: Vec<Bundle>,
     role_bindings: Vec<Bundle>,
+    permits: Vec<Bundle>,
     /// Of which nothing but the entries are left.
     erased: Vec<ErasedStatement>,
     erased_role_bindings: Vec<ErasedStatement>,
@@ -109,6 +112,11 @@ impl EvidenceSource for Service {
         state.fault.clone().map_or(Ok(found), Err)
     }
 
+    fn permits(&self, _: &Sha256, _: &str, _: Timestamp) -> Result<Found, SourceError> {
+        let state = self.state();
+        state.fault.clone().map_or(Ok(state.permits.clone().into()), Err)
+    }
+
     fn checkpoint(&self) -> Result<Vec<u8>, SourceError> {
         let mut state = self.state();
         let shown = state.checkpoint.clone().unwrap_or_else(|| state.log.checkpoint());
@@ -154,6 +162,7 @@ impl Scene {
             statements,
             revocations: Vec::new(),
             role_bindings: vec![binding.clone()],
+            permits: Vec::new(),
             erased: Vec::new(),
             erased_role_bindings: Vec::new(),
             complete: true,
@@ -178,6 +187,8 @@ impl Scene {
             cluster: Some("eu-1".to_owned()),
             deadline_ms: 5000,
             insecure_allow_unnamed: false,
+            permit_key: None,
+            permit_max_age_s: DEFAULT_PERMIT_MAX_AGE_S,
         };
         configure(&mut config);
         let admission = Arc::new(Admission::load(&config, service.clone()).unwrap());
@@ -186,6 +197,13 @@ impl Scene {
 
     fn ask(&self, review: &Value) -> Answer {
         self.ask_bytes(&serde_json::to_vec(review).unwrap())
+    }
+
+    /// The same pod at another time, with a checkpoint of that time.
+    fn ask_at(&self, now: Timestamp) -> Answer {
+        self.service.state().log.set_time(now);
+        let review = serde_json::to_vec(&self.pod()).unwrap();
+        Answer::parse(&self.admission.answer(&review, now))
     }
 
     fn ask_bytes(&self, review: &[u8]) -> Answer {

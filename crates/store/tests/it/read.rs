@@ -24,6 +24,7 @@ fn unknown_subjects_and_types_have_no_statements() {
         for filter in [
             Filter { subject: text.clone(), ..Filter::default() },
             Filter { predicate_type: text.clone(), ..Filter::default() },
+            Filter { predicate_type: text.clone(), except_type: text.clone(), ..Filter::default() },
             Filter { signer: text.clone(), ..Filter::default() },
         ] {
             assert!(store.find(&filter, 9).unwrap().is_empty(), "{filter:?}");

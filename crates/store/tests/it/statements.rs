@@ -25,6 +25,7 @@ fn lets_through(filter: &Filter, index: u64, record: &StatementRecord) -> bool {
     has(&filter.subject, &record.subjects)
         && has(&filter.signer, &record.signers)
         && is(&filter.predicate_type, &record.predicate_type)
+        && filter.except_type.as_ref().is_none_or(|it| *it != record.predicate_type)
         && is(&filter.project, &record.project)
         && filter.from.is_none_or(|from| index >= from)
         && filter.until.is_none_or(|until| index < until)
@@ -32,14 +33,16 @@ fn lets_through(filter: &Filter, index: u64, record: &StatementRecord) -> bool {
 
 /// Takes what a filter asks for from the statement of some entry.
 fn filter() -> impl Strategy<Value = (Filter, u32)> {
-    let bits = prop::collection::vec(any::<bool>(), 4);
+    let bits = prop::collection::vec(any::<bool>(), 5);
     let index = || prop::option::of(0..SIZE + 9);
     (0..SIZE, bits, index(), index(), 0..20_u32).prop_map(|(of, bits, from, until, limit)| {
         let record = entry(of).statement.unwrap();
+        let other = entry((of + 1) % SIZE).statement.unwrap();
         let take = |bit: usize, value: &String| bits[bit].then(|| value.clone());
         let filter = Filter {
             subject: take(0, &record.subjects[1]),
             predicate_type: take(1, &record.predicate_type),
+            except_type: take(4, &other.predicate_type),
             signer: take(2, &record.signers[0]),
             project: take(3, &record.project),
             from,

@@ -1,14 +1,17 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use sealwright_attest::parse_strict;
-use sealwright_policy::{DecisionInput, Outcome, replay};
+use sealwright_attest::{Timestamp, parse_strict};
+use sealwright_policy::{DecisionInput, Outcome, Policy, replay};
 
 use super::MAX_INPUT_BYTES;
+use super::decisions::{Decisions, Record, input_of};
 use super::sources::entries;
+use crate::clock;
 use crate::error::CliError;
 use crate::files;
 use crate::output::{self, BAD, DIM, GOOD, Ui, plain};
@@ -17,10 +20,13 @@ use crate::policy::PolicyChoice;
 /// The largest file of recorded inputs, in bytes.
 const MAX_FILE_BYTES: usize = 256 << 20;
 
+const DAY: u64 = 24 * 60 * 60;
+
 /// Decide again what was asked before, by two policies, and list where they differ.
 ///
-/// Inputs are what `verify --policy --json` prints, or the `policy_input` in it, one to a file or one
-/// to a line. Exit code 1 when a model that one policy allows is refused by the other.
+/// With --decisions FILE it is what the admission webhook was asked, with --replay 90 in the last 90
+/// days. With --replay FILE it is what `verify --policy --json` prints, or the `policy_input` in it, one
+/// to a file or one to a line. Exit code 1 when a model that one policy allows is refused by the other.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The policy in force: a directory, or `starter`.
@@ -29,68 +35,100 @@ pub(super) struct Args {
     /// The policy to come.
     #[arg(value_name = "NEW")]
     new: PolicyChoice,
-    /// What was asked: `.json` and `.jsonl` files, or directories of them.
-    #[arg(long, value_name = "FILE|DIR", required = true)]
-    replay: Vec<PathBuf>,
+    /// The decisions file of `admission`; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    decisions: Vec<PathBuf>,
+    /// What was asked: `.json` and `.jsonl` files, or directories of them. A number is how many days
+    /// of --decisions to look back; all of them without it.
+    #[arg(long, value_name = "DAYS|FILE|DIR", required_unless_present = "decisions")]
+    replay: Vec<Replay>,
+}
+
+/// What `--replay` says.
+#[derive(Debug, Clone)]
+enum Replay {
+    Days(u64),
+    Path(PathBuf),
+}
+
+impl FromStr for Replay {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self::Path(PathBuf::from(text)));
+        }
+        match text.parse() {
+            Ok(days @ 1..=36_600) => Ok(Self::Days(days)),
+            _ => Err("a number of days is from 1 to 36600".to_owned()),
+        }
+    }
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let (old, new) = (args.old.load()?, args.new.load()?);
-    let mut asked = Asked::default();
-    for path in &args.replay {
-        asked.read(path)?;
+    let mut compared = Compared::new(args.old.load()?, args.new.load()?);
+    for path in args.paths() {
+        compared.read(path)?;
     }
-    if asked.inputs.is_empty() {
-        return Err(CliError::input("there is no policy input to decide again")
-            .hint("keep what `sealwright verify --policy DIR --json` prints"));
+    let since = args.since()?;
+    for path in &args.decisions {
+        let mut decisions = Decisions::open(path)?;
+        for record in &mut decisions {
+            compared.take_record(&record?, since)?;
+        }
+        compared.others += decisions.torn;
     }
-    let changes: Vec<Change<'_>> = asked
-        .inputs
-        .iter()
-        .map(|(place, input)| Change {
-            place,
-            input,
-            before: replay(&old, input),
-            after: replay(&new, input),
+    if compared.decisions == 0 {
+        return Err(CliError::input("there is no policy input to decide again").hint(
+            "give --decisions FILE of the webhook, or keep what `sealwright verify --policy DIR \
+             --json` prints",
+        ));
+    }
+    ui.result(&compared.to_value(), &compared.told());
+    Ok(ExitCode::from(u8::from(!compared.is_same())))
+}
+
+impl Args {
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.replay.iter().filter_map(|replay| match replay {
+            Replay::Path(path) => Some(path.as_path()),
+            Replay::Days(_) => None,
         })
-        .filter(Change::is_one)
-        .collect();
-    let count = |wanted: Kind| changes.iter().filter(|change| change.kind() == wanted).count();
-    let (refused, allowed, reasons) =
-        (count(Kind::NowRefused), count(Kind::NowAllowed), count(Kind::OtherReasons));
-    let value = json!({
-        "ok": refused + allowed == 0,
-        "old": old.digest(),
-        "new": new.digest(),
-        "decisions": asked.inputs.len(),
-        "without_input": asked.others,
-        "now_refused": refused,
-        "now_allowed": allowed,
-        "other_reasons": reasons,
-        "changes": changes.iter().map(Change::to_value).collect::<Vec<_>>(),
-    });
-    let mut text: String = changes.iter().map(Change::told).collect();
-    if asked.others > 0 {
-        let documents = output::count(asked.others, "document");
-        text += &format!("{documents} without a policy input left out\n");
     }
-    let decisions = output::count(asked.inputs.len(), "decision");
-    text += &format!(
-        "{decisions}: {refused} now refused, {allowed} now allowed, {reasons} for other reasons"
-    );
-    ui.result(&value, &text);
-    Ok(ExitCode::from(u8::from(refused + allowed > 0)))
+
+    /// From when on decisions are looked at.
+    fn since(&self) -> Result<Option<Timestamp>, CliError> {
+        let days = self.replay.iter().filter_map(|replay| match replay {
+            Replay::Days(days) => Some(*days),
+            Replay::Path(_) => None,
+        });
+        let Some(days) = days.max() else { return Ok(None) };
+        if self.decisions.is_empty() {
+            return Err(CliError::input(format!("--replay {days} is a number of days"))
+                .hint("say of which decisions: --decisions FILE; a file of that name is ./NAME"));
+        }
+        let back = clock::now()?.unix().saturating_sub(days * DAY);
+        Ok(Timestamp::from_unix(back).ok())
+    }
 }
 
-#[derive(Default)]
-struct Asked {
-    /// Where each was found, and what it is.
-    inputs: Vec<(String, DecisionInput)>,
-    /// Documents that have none.
+/// What two policies say to what was asked.
+struct Compared {
+    old: Policy,
+    new: Policy,
+    decisions: usize,
+    changes: Vec<Change>,
+    /// Documents that have no input.
     others: usize,
+    /// Decisions that were made before those that are looked at.
+    earlier: usize,
 }
 
-impl Asked {
+impl Compared {
+    fn new(old: Policy, new: Policy) -> Self {
+        Self { old, new, decisions: 0, changes: Vec::new(), others: 0, earlier: 0 }
+    }
+
     fn read(&mut self, path: &Path) -> Result<(), CliError> {
         if path.is_dir() {
             let is_record = |path: &PathBuf| {
@@ -101,7 +139,7 @@ impl Asked {
         let bytes = files::read(path, "record", MAX_FILE_BYTES)?;
         let shown = path.display().to_string();
         if let Ok(value) = parse_strict(&bytes, MAX_INPUT_BYTES) {
-            return self.take(shown, &value);
+            return self.take(&shown, input_of(&shown, &value, Some(path))?);
         }
         for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
             if line.trim_ascii().is_empty() {
@@ -112,31 +150,74 @@ impl Asked {
                 CliError::input(format!("{place}: {error}"))
                     .hint("records are JSON, one to a file or one to a line")
             })?;
-            self.take(place, &value)?;
+            self.take(&place, input_of(&place, &value, Some(path))?)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, place: String, value: &Value) -> Result<(), CliError> {
-        let Some(input) = input_of(&place, value)? else {
+    fn take_record(&mut self, record: &Record, since: Option<Timestamp>) -> Result<(), CliError> {
+        if since.is_some_and(|since| record.time().is_some_and(|time| time < since)) {
+            self.earlier += 1;
+            return Ok(());
+        }
+        self.take(&record.place, record.input()?)
+    }
+
+    /// Decides it again. Only what differs is kept.
+    fn take(&mut self, place: &str, input: Option<DecisionInput>) -> Result<(), CliError> {
+        let Some(input) = input else {
             self.others += 1;
             return Ok(());
         };
-        self.inputs.push((place, input));
+        self.decisions += 1;
+        let change =
+            Change::of(place, &input, replay(&self.old, &input), replay(&self.new, &input));
+        if change.kind() != Kind::None {
+            self.changes.push(change);
+        }
         Ok(())
     }
-}
 
-/// The input of a decision in what was recorded of it, if it is there.
-pub(super) fn input_of(place: &str, value: &Value) -> Result<Option<DecisionInput>, CliError> {
-    let is_input = |value: &&Value| value.get("kind").is_some_and(|k| k == "ModelDecisionInput");
-    let candidates = ["", "/policy_input", "/verdict/policy_input"];
-    let found = candidates.iter().filter_map(|at| value.pointer(at)).find(is_input);
-    let input = found.map(|input| serde_json::from_value(input.clone())).transpose();
-    input.map_err(|error| {
-        CliError::input(format!("{place}: not a ModelDecisionInput: {error}"))
-            .hint("it was changed, or is of another version")
-    })
+    fn count(&self, wanted: Kind) -> usize {
+        self.changes.iter().filter(|change| change.kind() == wanted).count()
+    }
+
+    fn is_same(&self) -> bool {
+        self.count(Kind::NowRefused) + self.count(Kind::NowAllowed) == 0
+    }
+
+    fn to_value(&self) -> Value {
+        json!({
+            "ok": self.is_same(),
+            "old": self.old.digest(),
+            "new": self.new.digest(),
+            "decisions": self.decisions,
+            "without_input": self.others,
+            "earlier": self.earlier,
+            "now_refused": self.count(Kind::NowRefused),
+            "now_allowed": self.count(Kind::NowAllowed),
+            "other_reasons": self.count(Kind::OtherReasons),
+            "changes": self.changes.iter().map(Change::to_value).collect::<Vec<_>>(),
+        })
+    }
+
+    fn told(&self) -> String {
+        let mut text: String = self.changes.iter().map(Change::told).collect();
+        if self.others > 0 {
+            let documents = output::count(self.others, "document");
+            text += &format!("{documents} without a policy input left out\n");
+        }
+        let (refused, allowed, reasons) = (
+            self.count(Kind::NowRefused),
+            self.count(Kind::NowAllowed),
+            self.count(Kind::OtherReasons),
+        );
+        let decisions = output::count(self.decisions, "decision");
+        text += &format!(
+            "{decisions}: {refused} now refused, {allowed} now allowed, {reasons} for other reasons"
+        );
+        text
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,14 +229,29 @@ enum Kind {
 }
 
 /// One input, and what both policies say to it.
-struct Change<'a> {
-    place: &'a str,
-    input: &'a DecisionInput,
+struct Change {
+    place: String,
+    id: String,
+    time: Timestamp,
+    environment: String,
+    model_digest: String,
     before: Outcome,
     after: Outcome,
 }
 
-impl Change<'_> {
+impl Change {
+    fn of(place: &str, input: &DecisionInput, before: Outcome, after: Outcome) -> Self {
+        Self {
+            place: place.to_owned(),
+            id: input.evaluation.id.clone(),
+            time: input.evaluation.time,
+            environment: input.request.environment.clone(),
+            model_digest: input.model.digest.sha256.clone(),
+            before,
+            after,
+        }
+    }
+
     fn kind(&self) -> Kind {
         match (self.before.allow, self.after.allow) {
             (true, false) => Kind::NowRefused,
@@ -165,17 +261,13 @@ impl Change<'_> {
         }
     }
 
-    fn is_one(&self) -> bool {
-        self.kind() != Kind::None
-    }
-
     fn to_value(&self) -> Value {
         json!({
             "record": self.place,
-            "id": self.input.evaluation.id,
-            "time": self.input.evaluation.time,
-            "environment": self.input.request.environment,
-            "model_digest": self.input.model.digest.sha256,
+            "id": self.id,
+            "time": self.time,
+            "environment": self.environment,
+            "model_digest": self.model_digest,
             "before": self.before,
             "after": self.after,
         })
@@ -187,13 +279,12 @@ impl Change<'_> {
             Kind::NowAllowed => format!("{BAD}NOW ALLOWED{BAD:#}"),
             Kind::OtherReasons | Kind::None => format!("{GOOD}other reasons{GOOD:#}"),
         };
-        let input = self.input;
         let mut text = format!(
             "{mark}  {} for {} {DIM}{} {}{DIM:#}\n",
-            plain(&input.model.digest.sha256),
-            plain(&input.request.environment),
-            input.evaluation.time,
-            plain(self.place)
+            plain(&self.model_digest),
+            plain(&self.environment),
+            self.time,
+            plain(&self.place)
         );
         let (before, after) = (codes(&self.before), codes(&self.after));
         for violation in &self.after.violations {

@@ -17,7 +17,7 @@ use crate::files::{self, Access};
 use crate::keyref::SigningKeyArgs;
 use crate::output::{self, GOOD, Ui, plain};
 use crate::owners::read_bundles;
-use crate::service::{KeyId, ServiceArgs, TrustArgs, announce, seal};
+use crate::service::{KeyId, ServiceArgs, TrustArgs, seal};
 
 /// Approve a policy bundle, as an owner.
 ///
@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// Where to write the approval; with --add, into FILE.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Sign without asking, also on a terminal.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
@@ -76,12 +79,13 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     };
     let changes =
         previous.as_ref().map(|(old, _)| PolicyChanges::between(old, &policy)).transpose()?;
-    show(&predicate, &bundle, passed, changes.as_ref(), ui);
+    let shown = shown(&predicate, &bundle, passed, changes.as_ref());
     let statement = predicate.to_statement(&Sha256::of(&bytes));
     if earlier.iter().any(|bundle| bundle.envelope().payload != statement.to_payload()) {
         return Err(CliError::input("the approval does not say in our words what it says")
             .hint("make a new one, without --add"));
     }
+    ui.confirm(&shown, "Sign this?", args.yes)?;
     let signer = args.key.open(ui)?;
     check_not_signed(&earlier, signer.public_key())?;
     let sealed = seal(&statement, KeyId::Hint, signer.as_ref(), &args.service, root.as_ref())?;
@@ -194,13 +198,13 @@ fn previous(path: &Path, new: &PolicyBundle) -> Result<(Policy, Sha256), CliErro
     Ok((policy, *old.sha256()))
 }
 
-fn show(
+/// What is about to be signed.
+fn shown(
     predicate: &PolicyPredicate,
     bundle: &PolicyBundle,
     passed: u64,
     changes: Option<&PolicyChanges>,
-    ui: &Ui,
-) {
+) -> String {
     let until = predicate.expires_on.map_or_else(|| "no end".to_owned(), |at| at.to_string());
     let mut rows = vec![
         ("policy", format!("{}, revision {}", predicate.name, predicate.revision)),
@@ -232,7 +236,7 @@ fn show(
             }
         }
     }
-    announce(ui, "You sign:", &rows);
+    format!("You sign:\n{}", output::fields(&rows))
 }
 
 fn mark(change: ChangeKind) -> &'static str {

@@ -14,7 +14,7 @@ use crate::files::{self, Access};
 use crate::keyref::SigningKeyArgs;
 use crate::output::{self, GOOD, Ui};
 use crate::owners::read_bundles;
-use crate::service::{KeyId, ServiceArgs, TrustArgs, announce, seal_payload};
+use crate::service::{KeyId, ServiceArgs, TrustArgs, seal_payload};
 
 /// Sign a role binding with an owner's key; with --add, as another owner.
 ///
@@ -35,6 +35,9 @@ pub(super) struct Args {
     previous: Option<PathBuf>,
     #[command(flatten)]
     key: SigningKeyArgs,
+    /// Sign without being asked.
+    #[arg(long)]
+    yes: bool,
     /// Where to write the bundle [default: roles.sigstore.json, or the file of --add].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -62,7 +65,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     files::check_writable(&signing.output)?;
     let signer = args.key.open(ui)?;
     signing.check_signer(&signer.public_key().id(), owners.as_ref())?;
-    show(&signing, &changes, args.previous.as_deref(), ui);
+    let shown = shown(&signing, &changes, args.previous.as_deref());
+    ui.confirm(&shown, "Sign this?", args.yes)?;
 
     let Signing { payload, table, mut others, output } = signing;
     let (service, root) = (&args.service, root.as_ref());
@@ -180,17 +184,15 @@ fn changes(
     Ok(signing.table.changes_since(Some(&previous)))
 }
 
-fn show(signing: &Signing, changes: &[RoleChange], previous: Option<&Path>, ui: &Ui) {
+fn shown(signing: &Signing, changes: &[RoleChange], previous: Option<&Path>) -> String {
     let against =
         previous.map_or("nothing (give --previous)".to_owned(), |p| p.display().to_string());
     let revision = match signing.table.revision() {
         0 => "none: verifiers cannot tell which binding is the newest".to_owned(),
         revision => revision.to_string(),
     };
-    announce(ui, "You sign:", &[("revision", revision), ("compared with", against)]);
-    if !ui.is_json() {
-        ui.note(table::change_lines(changes).trim_end());
-    }
+    let rows = output::fields(&[("revision", revision), ("compared with", against)]);
+    format!("You sign:\n{rows}{}", table::change_lines(changes))
 }
 
 /// How many owners have signed, as far as that is known.

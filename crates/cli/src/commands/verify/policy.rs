@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use sealwright_attest::predicate::{POLICY, ROLE_BINDING};
-use sealwright_attest::{Bundle, Statement, TrustedRoot};
+use sealwright_attest::{Bundle, Signer, Statement, Subject, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{Policy, PolicyApproval, Request, Verdict, decide};
 use sealwright_server::client::Found;
@@ -20,9 +20,11 @@ use crate::commands::policy::approval::{activate, approval_text, approval_value}
 use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
-use crate::output::{BAD, GOOD, fields, plain};
+use crate::keyref::{self, PassphraseArgs};
+use crate::output::{self, BAD, GOOD, Ui, fields, plain};
 use crate::owners::read_bundles;
 use crate::policy::PolicyChoice;
+use crate::service::{KeyId, Sealed, seal};
 
 /// What to decide, and on which evidence.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,19 +44,39 @@ pub(crate) struct PolicyArgs {
     /// The log's newest checkpoint (`/api/v2/checkpoint`), with --attestation.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Sign the verdict with this key and log it in the service: `file:PATH` or a path.
+    #[arg(long, value_name = "REF", requires = "policy")]
+    sign_key: Option<String>,
 }
+
+/// `verifier.id` of verdicts of the command line.
+const VERIFIER_ID: &str = "https://sealwright.dev/verifier/cli";
 
 impl PolicyArgs {
     pub(crate) fn is_given(&self) -> bool {
         self.policy.is_some()
     }
+
+    /// Who signs the verdict, if somebody does.
+    pub(crate) fn signer(
+        &self,
+        passphrase: &PassphraseArgs,
+        ui: &Ui,
+    ) -> Result<Option<Box<dyn Signer + Send + Sync>>, CliError> {
+        let open = |reference: &String| keyref::open_signer(reference, passphrase, ui);
+        self.sign_key.as_ref().map(open).transpose()
+    }
 }
 
-/// A verdict, by whose word the policy decided, and who was who.
+/// A verdict, and what it was made with.
 pub(crate) struct Decided {
     pub(crate) verdict: Verdict,
-    pub(crate) approval: Option<PolicyApproval>,
-    pub(crate) roles: RolesRecord,
+    /// By whose word the policy decided; none if it is the caller's own choice.
+    approval: Option<PolicyApproval>,
+    resource_uri: String,
+    roles: RolesRecord,
+    root: TrustedRoot,
+    root_digest: Sha256,
 }
 
 /// Gathers the evidence about the model and decides.
@@ -90,8 +112,17 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
         rejected: gathered.ignored,
     };
     let verdict = decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified);
-    let roles = RolesRecord::of(&gathered.roles);
-    Ok(Decided { verdict, approval, roles })
+    Ok(Decided {
+        verdict,
+        approval,
+        resource_uri: format!(
+            "https://sealwright.dev/model/sha256/{model_digest}?environment={}",
+            request.environment
+        ),
+        roles: RolesRecord::of(&gathered.roles),
+        root,
+        root_digest: args.trust.root_digest()?,
+    })
 }
 
 /// The policy on the owners' word, if it is the newest that they approved.
@@ -184,28 +215,78 @@ impl EvidenceSource for FileSource {
     }
 }
 
-/// The verdict as it is said outside of the process: a verification summary.
-pub(crate) fn verdict_value(decided: &Decided) -> Result<Value, CliError> {
-    let Decided { verdict, approval, .. } = decided;
-    let uri = format!(
-        "sealwright://{}/{}",
-        verdict.input.request.environment, verdict.input.model.digest.sha256
-    );
-    let time = clock::now()?;
-    let version = env!("CARGO_PKG_VERSION");
-    let verifier = "https://sealwright.dev/verifier/cli";
-    Ok(json!({
-        "allow": verdict.allow,
-        "violations": verdict.violations,
-        "policy_digest": verdict.policy_digest,
-        "policy_approval": approval_value(approval.as_ref()),
-        "policy_input": verdict.input,
-        "verification_summary": verdict.to_vsa_predicate(verifier, version, time, &uri),
-    }))
+impl Decided {
+    /// The verdict as it is said outside of the process: a verification summary.
+    fn summary(&self) -> Value {
+        let input = &self.verdict.input;
+        let resources = [
+            ("role-binding", self.roles.statement),
+            ("trusted-root", self.root_digest),
+            ("policy-input", input.digest()),
+        ];
+        let (version, time) = (env!("CARGO_PKG_VERSION"), input.evaluation.time);
+        self.verdict
+            .summary(VERIFIER_ID, version, time, &self.resource_uri, &resources)
+            .to_predicate()
+    }
+
+    /// Signs the verdict, and has it logged.
+    pub(crate) fn sign(&self, args: &Args, signer: &dyn Signer) -> Result<Sealed, CliError> {
+        if args.service.service.is_none() {
+            return Err(CliError::input("a signed verdict is logged in a service")
+                .hint("give --service URL, or leave --sign-key out"));
+        }
+        let digest = Sha256::parse(&self.verdict.input.model.digest.sha256)
+            .map_err(|_| CliError::input("the model digest is not a SHA-256"))?;
+        let statement = Statement {
+            subject: vec![Subject::sha256(self.verdict.input.model.name.clone(), &digest)],
+            predicate_type: predicate::VERIFICATION_SUMMARY.to_owned(),
+            predicate: self.summary(),
+        };
+        seal(&statement, KeyId::Hint, signer, &args.service, Some(&self.root))
+    }
+
+    /// For `--json`.
+    pub(crate) fn to_value(&self, signed: Option<&Sealed>) -> Value {
+        let verdict = &self.verdict;
+        json!({
+            "allow": verdict.allow,
+            "violations": verdict.violations,
+            "policy_digest": verdict.policy_digest,
+            "policy_approval": approval_value(self.approval.as_ref()),
+            "policy_input": verdict.input,
+            "verification_summary": self.summary(),
+            "roles": self.roles,
+            "signed": signed.map(Sealed::to_value),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn told(&self, signed: Option<&Sealed>) -> String {
+        let verdict = &self.verdict;
+        let environment = &verdict.input.request.environment;
+        let mut rows = Vec::new();
+        let mut text = if verdict.allow {
+            rows.push(("model digest", verdict.input.model.digest.sha256.clone()));
+            rows.push(("environment", environment.clone()));
+            rows.push(("evidence", output::count(verdict.evidence.len(), "statement")));
+            rows.push(("policy", verdict.policy_digest.clone()));
+            rows.push(("approved", approval_text(self.approval.as_ref())));
+            format!("{GOOD}allowed{GOOD:#}\n")
+        } else {
+            format!("{BAD}refused{BAD:#} for {environment}\n")
+        };
+        for violation in &verdict.violations {
+            text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, plain(&violation.message));
+        }
+        rows.push(("roles", roles_text(&self.roles)));
+        rows.extend(signed.map(|signed| ("verdict", signed.logged_text())));
+        text + &fields(&rows)
+    }
 }
 
 /// Which role binding decided, for people.
-pub(crate) fn roles_text(roles: &RolesRecord) -> String {
+fn roles_text(roles: &RolesRecord) -> String {
     let revision = match roles.revision {
         0 => "without a revision".to_owned(),
         revision => format!("revision {revision}"),
@@ -215,25 +296,5 @@ pub(crate) fn roles_text(roles: &RolesRecord) -> String {
         owners => format!("signed by {owners} owners"),
     };
     let logged = if roles.logged { "" } else { "; insecure: it is in no log" };
-    fields(&[("roles", format!("{revision}, {signed}{logged}"))])
-}
-
-/// The verdict for people.
-pub(crate) fn verdict_text(Decided { verdict, approval, .. }: &Decided) -> String {
-    let environment = &verdict.input.request.environment;
-    if verdict.allow {
-        let rows = [
-            ("model digest", verdict.input.model.digest.sha256.clone()),
-            ("environment", environment.clone()),
-            ("evidence", format!("{} statements", verdict.evidence.len())),
-            ("policy", verdict.policy_digest.clone()),
-            ("approved", approval_text(approval.as_ref())),
-        ];
-        return format!("{GOOD}allowed{GOOD:#}\n{}", fields(&rows));
-    }
-    let mut text = format!("{BAD}refused{BAD:#} for {environment}\n");
-    for violation in &verdict.violations {
-        text += &format!("{BAD}{}{BAD:#}  {}\n", violation.code, plain(&violation.message));
-    }
-    text
+    format!("{revision}, {signed}{logged}")
 }

@@ -51,7 +51,7 @@ pub(crate) struct SignerArgs {
     #[arg(long, value_name = "RFC3339", value_parser = Timestamp::parse, requires = "bundles")]
     at: Option<Timestamp>,
     #[command(flatten)]
-    passphrase: PassphraseArgs,
+    pub(super) passphrase: PassphraseArgs,
 }
 
 /// Whom to trust, with all files read.

@@ -345,7 +345,8 @@ fn a_decision_is_written_down_before_it_is_answered() {
     assert!(statement.is_about(&scene.model.model_digest().to_string()));
     predicate::check(&statement.predicate_type, &statement.predicate).unwrap();
     assert_eq!(statement.predicate["verificationResult"], "PASSED");
-    assert_eq!(statement.predicate["inputAttestations"].as_array().unwrap().len(), 4);
+    // Four statements; policy, its input, role binding and trusted root.
+    assert_eq!(statement.predicate["inputAttestations"].as_array().unwrap().len(), 8);
     assert_eq!(
         statement.predicate["resourceUri"],
         format!(

@@ -1,0 +1,181 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use sealwright_attest::{Bundle, PublicKey, Timestamp, TrustedRoot, predicate};
+use sealwright_manifest::Sha256;
+use sealwright_server::client::StatementQuery;
+use sealwright_server::permit::{Life, Permit};
+
+use crate::clock;
+use crate::error::CliError;
+use crate::keyref;
+use crate::model::ModelArgs;
+use crate::output::{self, BAD, DIM, GOOD, Ui, plain};
+use crate::service::{ServiceArgs, TrustArgs};
+
+/// Look at deploy permits: which model may run where, and for how long.
+///
+/// Permits are made by `sealwright serve --permits`, and asked for by `admission --permit-key`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: PermitCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum PermitCommand {
+    List(ListArgs),
+    Show(ShowArgs),
+}
+
+/// List the permits of all models that are in force.
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Those that have run out, too, of the last 30 days.
+    #[arg(long)]
+    all: bool,
+}
+
+/// Show the permits of one model. Exit code 1 if none is in force.
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// Directory or file of the model, or its digest (sha256:…).
+    #[arg(value_name = "MODEL|DIGEST")]
+    model: PathBuf,
+    /// For this environment only.
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct SourceArgs {
+    /// Public key of whoever makes permits.
+    #[arg(long, value_name = "FILE")]
+    permit_key: PathBuf,
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
+    let now = clock::now()?;
+    match &args.command {
+        PermitCommand::List(args) => {
+            let mut found = args.source.find(None, now)?;
+            found.permits.retain(|permit| args.all || permit.expires_on >= now);
+            ui.result(&found.to_value(now, true), &found.told(now));
+            Ok(ExitCode::SUCCESS)
+        }
+        PermitCommand::Show(args) => {
+            let model = digest(&args.model)?;
+            let mut found = args.source.find(Some(&model), now)?;
+            let wanted = args.environment.as_ref();
+            found.permits.retain(|p| wanted.is_none_or(|name| *name == p.environment));
+            let is_in_force = found.permits.iter().any(|permit| permit.expires_on >= now);
+            ui.result(&found.to_value(now, is_in_force), &found.told(now));
+            Ok(ExitCode::from(u8::from(!is_in_force)))
+        }
+    }
+}
+
+fn digest(model: &Path) -> Result<Sha256, CliError> {
+    let text = model.to_string_lossy();
+    if let Ok(digest) = Sha256::parse(text.strip_prefix("sha256:").unwrap_or(&text)) {
+        return Ok(digest);
+    }
+    let model = ModelArgs { path: model.to_owned(), ignore_paths: Vec::new() };
+    Ok(model.identity()?.model_digest())
+}
+
+/// Verified permits, newest first.
+struct Found {
+    permits: Vec<Permit>,
+    /// Verdicts by the key that are no permits, or do not verify.
+    others: usize,
+}
+
+impl SourceArgs {
+    /// The permits of the last 30 days, which is as long as one can live.
+    fn find(&self, model: Option<&Sha256>, now: Timestamp) -> Result<Found, CliError> {
+        let missing = |what: &str| {
+            CliError::input(format!("permits cannot be verified without {what}"))
+                .hint("give --service URL and --trusted-root FILE")
+        };
+        let client = self.service.client()?.ok_or_else(|| missing("a service to ask"))?;
+        let root = self.trust.root()?.ok_or_else(|| missing("the trusted root"))?;
+        let key = keyref::read_public(&self.permit_key)?;
+        let longest = Life::LONGEST.seconds();
+        let since = Timestamp::from_unix(now.unix().saturating_sub(longest)).unwrap_or(now);
+        let query = StatementQuery {
+            subject: model.map(Sha256::to_string),
+            predicate_type: Some(predicate::VERIFICATION_SUMMARY.to_owned()),
+            signer: Some(key.id()),
+            since: Some(since.to_string()),
+            ..StatementQuery::default()
+        };
+        let mut found = Found { permits: Vec::new(), others: 0 };
+        client.find_json(&query, |bundle| {
+            found.take(bundle, &key, &root);
+            Ok(())
+        })?;
+        found.permits.sort_by_key(|permit| std::cmp::Reverse(permit.index));
+        Ok(found)
+    }
+}
+
+impl Found {
+    fn take(&mut self, bundle: Value, key: &PublicKey, root: &TrustedRoot) {
+        let permit = Bundle::from_value(bundle).ok();
+        match permit.and_then(|bundle| Permit::verify(&bundle, key, root).ok()) {
+            Some(permit) => self.permits.push(permit),
+            None => self.others += 1,
+        }
+    }
+
+    fn to_value(&self, now: Timestamp, ok: bool) -> Value {
+        let one = |permit: &Permit| {
+            let mut value = json!(permit);
+            value["in_force"] = json!(permit.expires_on >= now);
+            value
+        };
+        json!({
+            "ok": ok,
+            "permits": self.permits.iter().map(one).collect::<Vec<_>>(),
+            "others": self.others,
+        })
+    }
+
+    fn told(&self, now: Timestamp) -> String {
+        let mut text = String::new();
+        for permit in &self.permits {
+            let state = match permit.expires_on >= now {
+                true => format!("{GOOD}in force{GOOD:#}"),
+                false => format!("{BAD}ended{BAD:#}"),
+            };
+            let model = permit.models.first().map_or("?", String::as_str);
+            text += &format!("{}\n", plain(model));
+            text += &format!(
+                "  {state} for {} until {}\n",
+                plain(&permit.environment),
+                permit.expires_on
+            );
+            text += &format!("  {DIM}entry {} of {}{DIM:#}\n", permit.index, permit.logged_at);
+            text += &format!("  {DIM}policy {}{DIM:#}\n", plain(&permit.policy));
+        }
+        if self.permits.is_empty() {
+            text += "there are no permits\n";
+        }
+        if self.others > 0 {
+            let others = output::count(self.others, "verdict");
+            text += &format!("{others} by this key left out: no permits, or not to be verified\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,1 @@
+../library/approvals_test.rego

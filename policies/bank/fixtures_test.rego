@@ -1,0 +1,1 @@
+../library/fixtures_test.rego

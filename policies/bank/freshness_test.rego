@@ -1,0 +1,1 @@
+../library/freshness_test.rego

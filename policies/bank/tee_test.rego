@@ -1,0 +1,1 @@
+../library/tee_test.rego

@@ -1,0 +1,1 @@
+../library/vulnerabilities_test.rego

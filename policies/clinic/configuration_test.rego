@@ -1,0 +1,1 @@
+../library/configuration_test.rego

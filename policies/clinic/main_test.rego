@@ -1,0 +1,1 @@
+../library/main_test.rego

@@ -1,0 +1,1 @@
+../library/revocation_test.rego

@@ -1,0 +1,1 @@
+../library/signature_test.rego

@@ -1,0 +1,1 @@
+../library/inputs_test.rego
