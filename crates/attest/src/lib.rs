@@ -40,7 +40,7 @@ pub use bundle::{
 };
 pub use envelope::{Envelope, IN_TOTO_PAYLOAD_TYPE, pae};
 pub use json::{JsonError, from_value, parse_strict};
-pub use key::{Curve, KeyError, PublicKey, signature_r};
+pub use key::{Curve, KeyError, PublicKey, fixed_signature, signature_r};
 pub use oms::{
     OMS_DIGESTS_TYPE, OMS_PREDICATE_TYPE, OmsError, OmsForm, OmsHashing, OmsPredicate,
     oms_statement, oms_statement_as,

@@ -16,6 +16,8 @@ pub const APPROVAL: &str = "https://sealwright.dev/predicate/approval/v0.1";
 pub const REVOCATION: &str = "https://sealwright.dev/predicate/revocation/v0.1";
 /// Which principals hold which keys and roles.
 pub const ROLE_BINDING: &str = "https://sealwright.dev/predicate/role-binding/v0.1";
+/// A policy that the owners put into force.
+pub const POLICY: &str = "https://sealwright.dev/predicate/policy/v0.1";
 /// What was done to an attestation service by those who run it.
 pub const ADMINISTRATION: &str = "https://sealwright.dev/predicate/administration/v0.1";
 /// in-toto test result, with our `sealwright_metrics` for the numbers.
@@ -37,10 +39,11 @@ pub const OPENVEX: &str = "https://openvex.dev/ns/v0.2.0";
 pub const MODEL_SCAN: &str = "https://sealwright.dev/predicate/model-scan/v0.1";
 
 /// Type URI, short name on the command line, and schema of every known predicate.
-const KNOWN: [(&str, &str, &str); 12] = [
+const KNOWN: [(&str, &str, &str); 13] = [
     (APPROVAL, "approval", include_str!("../schemas/approval-v0.1.json")),
     (REVOCATION, "revocation", include_str!("../schemas/revocation-v0.1.json")),
     (ROLE_BINDING, "role-binding", include_str!("../schemas/role-binding-v0.1.json")),
+    (POLICY, "policy", include_str!("../schemas/policy-v0.1.json")),
     (ADMINISTRATION, "administration", include_str!("../schemas/administration-v0.1.json")),
     (TEST_RESULT, "test-result", include_str!("../schemas/test-result-v0.1.json")),
     (PROVENANCE, "slsaprovenance1", include_str!("../schemas/provenance-v1.json")),

@@ -1,21 +1,22 @@
 //! Which policy to decide by.
 
 use std::convert::Infallible;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use sealwright_policy::{Policy, PolicyError};
+use sealwright_policy::{Policy, PolicyBundle, PolicyError};
 
 use crate::error::CliError;
 
-/// `starter`, or a directory.
+/// `starter`, a directory, or a bundle.
 #[derive(Debug, Clone)]
 pub(crate) enum PolicyChoice {
     /// The policy in `policies/starter`, built into this program.
     Starter,
-    /// A directory with `.rego` files and `data.json`.
-    Directory(PathBuf),
+    /// A directory with `.rego` files and data, or an OPA bundle of it.
+    Path(PathBuf),
 }
 
 impl FromStr for PolicyChoice {
@@ -24,17 +25,17 @@ impl FromStr for PolicyChoice {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "starter" => Self::Starter,
-            path => Self::Directory(PathBuf::from(path)),
+            path => Self::Path(PathBuf::from(path)),
         })
     }
 }
 
 impl PolicyChoice {
-    /// The directory; none for the built-in policy.
-    pub(crate) fn directory(&self) -> Option<&Path> {
+    /// The directory or bundle; none for the built-in policy.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::Starter => None,
-            Self::Directory(path) => Some(path),
+            Self::Path(path) => Some(path),
         }
     }
 
@@ -42,9 +43,21 @@ impl PolicyChoice {
     pub(crate) fn load(&self) -> Result<Policy, CliError> {
         Ok(match self {
             Self::Starter => Policy::starter()?,
-            Self::Directory(path) => Policy::load(path)?,
+            Self::Path(path) => load(path)?,
         })
     }
+}
+
+/// Loads a directory, or a bundle.
+pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
+    if !path.is_file() {
+        return Policy::load(path);
+    }
+    let failed = |source| PolicyError::Io { path: path.to_owned(), source };
+    let limit = u64::try_from(PolicyBundle::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    Policy::from_bundle(&bytes)
 }
 
 impl From<PolicyError> for CliError {
@@ -59,8 +72,12 @@ impl From<PolicyError> for CliError {
             PolicyError::Unsafe { .. } => {
                 Self::input(message).hint("`sealwright policy lint` lists everything it finds")
             }
-            _ => Self::input(message)
-                .hint("--policy names a directory with .rego files and data.json, or `starter`"),
+            PolicyError::Bundle(_) => {
+                Self::input(message).hint("make bundles with `sealwright policy build`")
+            }
+            _ => Self::input(message).hint(
+                "a policy is a directory with .rego files and data.json, a bundle of it, or `starter`",
+            ),
         }
     }
 }

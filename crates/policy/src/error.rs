@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sealwright_attest::JsonError;
 
+use crate::bundle::{BundleError, SignatureError};
 use crate::lint::Finding;
 
 /// A policy that cannot be loaded. Nothing is decided with it.
@@ -31,9 +32,9 @@ pub enum PolicyError {
         /// The name.
         name: String,
     },
-    /// A sub-folder, or a JSON file that is not `data.json`. They are refused and
+    /// A JSON or YAML file that is not `data.json` or `data.yaml`. They are refused and
     /// not skipped: rules that are silently left out make a policy weaker.
-    #[error("{name} would not be part of the policy; a policy is flat and has one data.json")]
+    #[error("{name} would not be part of the policy; its documents are called data.json")]
     UnexpectedFile {
         /// The name.
         name: String,
@@ -58,11 +59,35 @@ pub enum PolicyError {
         /// The file.
         name: String,
     },
-    /// `data.json` is not JSON, or names a key twice.
-    #[error("data.json is not usable")]
+    /// A document is not JSON, or names a key twice.
+    #[error("{name} is not usable")]
     Data {
+        /// The file.
+        name: String,
         /// What the parser said.
         source: JsonError,
+    },
+    /// A document is not YAML that everybody reads alike.
+    #[error("{name} is not usable: {message}")]
+    Yaml {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The document beside the rules is not an object.
+    #[error("{name} is not an object")]
+    DataNotObject {
+        /// The file.
+        name: String,
+    },
+    /// Two documents have a value in one place.
+    #[error("{name} has a value at data.{place}, and another file has one there, too")]
+    DataConflict {
+        /// The file that was read later.
+        name: String,
+        /// The place.
+        place: String,
     },
     /// `input.json` is not JSON, or names a key twice.
     #[error("input.json, which is for the tests, is not usable")]
@@ -70,9 +95,6 @@ pub enum PolicyError {
         /// What the parser said.
         source: JsonError,
     },
-    /// `data.json` is JSON, but not an object.
-    #[error("data.json is not an object")]
-    DataNotObject,
     /// `data.json` has a value where a package of the policy lives, and would change
     /// what its rules say.
     #[error("data.json has a value at {package}, which is a package of the policy")]
@@ -144,6 +166,12 @@ pub enum PolicyError {
         /// What was found: not empty, errors only, sorted.
         findings: Vec<Finding>,
     },
+    /// Bytes that are not a bundle, or not one that a policy can be in.
+    #[error("not a policy bundle")]
+    Bundle(#[from] BundleError),
+    /// A bundle that cannot be signed.
+    #[error("the bundle cannot be signed")]
+    BundleSignature(#[from] SignatureError),
     /// No rule `data.sealwright.main.decision`.
     #[error("no rule data.sealwright.main.decision")]
     NoDecision,

@@ -214,7 +214,7 @@ impl DecisionInput {
 }
 
 /// RFC 1123, section 2.1, as Kubernetes reads it.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len())
         && text.bytes().all(inner)

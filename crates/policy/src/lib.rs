@@ -1,7 +1,7 @@
 //! Verified statements and a request in, a [`Verdict`] out.
 //!
-//! The rules are written in Rego and come as a [`Policy`]: a flat folder of
-//! `.rego` files and one `data.json`. Everything that needs cryptography (the
+//! The rules are written in Rego and come as a [`Policy`]: a folder of `.rego` files and
+//! data, or the same as an OPA bundle ([`PolicyBundle`]). Everything that needs cryptography (the
 //! signature, the log proof, the binding of a signer to its roles, the schema of
 //! a predicate) has been checked before: [`decide`] takes
 //! [`sealwright_attest::Verified`] and nothing else.
@@ -22,7 +22,10 @@
 //! partial rules with variable keys and is not compiled in.
 
 mod answer;
+mod approval;
 mod builtins;
+mod bundle;
+mod compare;
 pub mod conformance;
 mod controls;
 mod coverage;
@@ -42,6 +45,12 @@ mod summary;
 mod tree;
 mod verdict;
 
+pub use approval::{
+    ActivationError, ApprovedPolicy, PassedTests, PolicyApproval, PolicyPredicate, PreviousBundle,
+    Superseded,
+};
+pub use bundle::{BundleError, BundleManifest, BundleOptions, PolicyBundle, SignatureError};
+pub use compare::{ChangeKind, Changed, ChangedData, PolicyChanges};
 pub use controls::{ControlReference, control_references};
 pub use coverage::Coverage;
 pub use decide::{LogView, Request, decide, replay};

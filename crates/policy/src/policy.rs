@@ -1,5 +1,6 @@
 //! A loaded policy.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -48,7 +49,8 @@ impl Policy {
     /// rules can take the stack.
     pub const MAX_RULES: usize = 1000;
 
-    /// Loads the policy in the folder `dir`: its `.rego` files and its `data.json`.
+    /// Loads the policy in the folder `dir`: its `.rego` files, and each `data.json` or `data.yaml` as
+    /// the data under the path of its folder.
     ///
     /// # Errors
     ///
@@ -58,7 +60,7 @@ impl Policy {
         Self::from_parts(Files::read(dir)?)
     }
 
-    /// Loads a policy from files in memory, as pairs of name and content.
+    /// Loads a policy from files in memory, as pairs of path and content.
     ///
     /// # Errors
     ///
@@ -74,7 +76,8 @@ impl Policy {
     }
 
     /// SHA-256, in lower-case hex, over names, lengths and bytes of the files that
-    /// decide: all `.rego` files that are not tests, and `data.json`.
+    /// decide: all `.rego` files that are not tests, and the data. It is the same whether
+    /// they come as a folder or as a bundle.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -146,12 +149,23 @@ impl Policy {
         &self.engine
     }
 
-    #[cfg(test)]
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The packages of all modules, tests included, as component lists.
+    pub(crate) fn packages(&self) -> Result<BTreeSet<Vec<String>>, PolicyError> {
+        let mut modules = self.files.modules()?;
+        modules.extend(self.files.test_modules()?);
+        let mut engine = engine::build(&modules, &Value::Object(serde_json::Map::new()))?;
+        scan::packages(engine.get_modules())
+    }
+
     pub(crate) fn data(&self) -> &Value {
         &self.data
     }
 
-    fn from_parts(files: Files) -> Result<Self, PolicyError> {
+    pub(crate) fn from_parts(files: Files) -> Result<Self, PolicyError> {
         let data = files.data()?;
         let engine = checked_engine(&files.modules()?, &data)?;
         let digest = files.digest();

@@ -173,6 +173,27 @@ impl Suite {
             .unwrap_or_else(|| Err(Failure::Error(Fault::NoThread.text().to_owned())))
     }
 
+    /// The same, also without any input: what refers to it is undefined then.
+    ///
+    /// # Errors
+    /// [`Failure`] if it has none.
+    pub fn query_with(&self, query: &str, input: Option<&Value>) -> Result<Value, Failure> {
+        if let Some(input) = input {
+            return self.query(query, input);
+        }
+        if !is_reference(query) {
+            return Err(not_a_reference(query));
+        }
+        fenced(|| ask(&mut self.engine.clone(), query, None, Duration::ZERO)).unwrap_or_else(
+            |fault| {
+                Err(match fault {
+                    Fault::Panic => Failure::Panic,
+                    Fault::NoThread => Failure::Error(fault.text().to_owned()),
+                })
+            },
+        )
+    }
+
     /// The same for each of `inputs`, in one go. A query may take as long as a decision over as many
     /// statements as there are in its input.
     #[must_use]
@@ -188,15 +209,14 @@ impl Suite {
         least: Duration,
     ) -> Vec<Result<Value, Failure>> {
         if !is_reference(query) {
-            let text = format!("{query} is not a reference such as data.authz.allow");
-            return vec![Err(Failure::Error(text)); inputs.len()];
+            return vec![Err(not_a_reference(query)); inputs.len()];
         }
         let evaluated = fenced(|| {
             let mut engine = self.engine.clone();
             let mut values = Vec::with_capacity(inputs.len());
             for input in inputs {
                 let value =
-                    catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, input, least)));
+                    catch_unwind(AssertUnwindSafe(|| ask(&mut engine, query, Some(input), least)));
                 values.push(value.unwrap_or_else(|_| {
                     // What a panic left half-done is thrown away.
                     engine = self.engine.clone();
@@ -302,10 +322,20 @@ fn build(
     .unwrap_or_else(|fault| Err(rego_error("the modules", fault.text())))
 }
 
-fn ask(engine: &mut Engine, query: &str, input: &Value, least: Duration) -> Result<Value, Failure> {
-    let limit = engine::decision_limit(statements(input)).max(least);
+fn not_a_reference(query: &str) -> Failure {
+    Failure::Error(format!("{query} is not a reference such as data.authz.allow"))
+}
+
+fn ask(
+    engine: &mut Engine,
+    query: &str,
+    input: Option<&Value>,
+    least: Duration,
+) -> Result<Value, Failure> {
+    let limit = engine::decision_limit(input.map_or(0, statements)).max(least);
     engine.set_execution_timer_config(engine::timer(limit));
-    engine.set_input(regorus::Value::from(input.clone()));
+    let input = input.map_or(regorus::Value::Undefined, |input| input.clone().into());
+    engine.set_input(input);
     let results = engine.eval_query(query.to_owned(), false).map_err(engine::failure)?;
     let value =
         results.result.into_iter().next().and_then(|row| row.expressions.into_iter().next());

@@ -309,7 +309,7 @@ fn base(url: &str, has_ca: bool) -> Result<Base, &'static str> {
     Ok(Base { url: url.trim_end_matches('/').to_owned(), is_loopback })
 }
 
-fn tls_config(
+pub(crate) fn tls_config(
     ca_pem: Option<&[u8]>,
     certificate: Option<(&[u8], &[u8])>,
 ) -> Result<TlsConfig, ClientError> {

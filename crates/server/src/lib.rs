@@ -12,6 +12,7 @@
 //! | [`permit`] | verdicts with a short life, without which no pod starts |
 //! | [`monitor`] | has a log only grown, and what is new in it? |
 //! | [`witness`] | cosignatures for other logs (C2SP tlog-witness) |
+//! | [`opa`] | OPA's REST API over any rules |
 //! | [`http`], [`tls`] | how every surface is served |
 
 pub mod admission;
@@ -21,6 +22,7 @@ mod error;
 pub mod evidence;
 pub mod http;
 pub mod monitor;
+pub mod opa;
 pub mod permit;
 mod reload;
 pub mod service;

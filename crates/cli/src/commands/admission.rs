@@ -30,9 +30,16 @@ pub(crate) struct Args {
     service: ServiceArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Policy: a directory, or `starter` for the built-in one.
-    #[arg(long, value_name = "DIR", default_value = "starter")]
+    /// Policy: a bundle that the owners approved, or `starter` for the built-in one.
+    #[arg(long, value_name = "FILE", default_value = "starter")]
     policy: PolicyChoice,
+    /// The owners' approval of the bundle, which `sealwright policy sign` writes.
+    #[arg(long, value_name = "FILE")]
+    policy_approval: Option<PathBuf>,
+    /// Decide by a bundle or a directory that nobody approved: whoever can write it can let in what
+    /// they like.
+    #[arg(long, conflicts_with = "policy_approval")]
+    insecure_unapproved_policy: bool,
     /// Witness (C2SP vkey) whose cosignature on the log's checkpoint policy is told of; may be repeated.
     #[arg(long = "witness", value_name = "VKEY")]
     witnesses: Vec<String>,
@@ -130,8 +137,10 @@ fn load(args: &Args, ui: &Ui) -> Result<Admission, CliError> {
         owner_keys: args.trust.owners.files().to_vec(),
         owners_required: args.trust.owners.required(),
         trusted_root: file(&args.trust.trusted_root, "--trusted-root FILE")?,
+        policy: args.policy.path().map(Path::to_owned),
+        policy_approval: args.policy_approval.clone(),
+        insecure_unapproved_policy: args.insecure_unapproved_policy,
         witnesses: args.witnesses.clone(),
-        policy: args.policy.directory().map(Path::to_owned),
         decisions: args.decisions.clone(),
         environment: args.environment.clone(),
         cluster: args.cluster.clone(),
@@ -176,6 +185,9 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     if args.insecure_allow_unnamed {
         ui.note(&format!("{BAD}insecure:{BAD:#} pods that name no model are let through"));
     }
+    if args.insecure_unapproved_policy && args.policy.path().is_some() {
+        ui.note(&format!("{BAD}insecure:{BAD:#} the policy was approved by nobody"));
+    }
     if args.trust.insecure_unlogged_roles {
         ui.note(&format!("{BAD}insecure:{BAD:#} the role binding need not be in any log"));
     }
@@ -203,7 +215,7 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
     ui.ready(&value, &format!("{GOOD}admitting{GOOD:#}\n{}", output::fields(&rows)));
 }
 
-fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
+pub(crate) fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
     let hint = match error.kind() {
         ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
         _ => "choose another --listen",
@@ -224,6 +236,12 @@ impl From<ConfigError> for CliError {
             ConfigError::Read { .. } | ConfigError::Decisions { .. } => {
                 Self::environment(message).hint("check the path and who may use it")
             }
+            ConfigError::PolicyUnapproved { .. } => Self::input(message).hint(
+                "give --policy-approval FILE, made by `sealwright policy sign`; or \
+                 --insecure-unapproved-policy",
+            ),
+            ConfigError::PolicyNotInForce { .. } => Self::failed(message)
+                .hint("check with `sealwright policy verify BUNDLE --approval FILE`"),
             _ => Self::input(message).hint("see `sealwright admission --help`"),
         }
     }

@@ -248,7 +248,7 @@ fn rows(args: &ReviewArgs, draft: &Draft<'_>, predicate: &Value) -> Vec<(&'stati
     ];
     rows.extend(args.conditions.iter().map(|condition| ("condition", plain(condition))));
     if let Some(choice) = &args.policy {
-        let name = choice.directory().map_or("starter".to_owned(), evidence::shown);
+        let name = choice.path().map_or("starter".to_owned(), evidence::shown);
         rows.push(("policy", name));
         rows.push((
             "",

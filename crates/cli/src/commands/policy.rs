@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,8 +13,11 @@ use crate::error::CliError;
 use crate::files;
 use crate::output::{Ui, plain};
 
+pub(crate) mod approval;
+mod build;
 mod decisions;
 mod diff;
+mod digest;
 mod eval;
 mod explain;
 mod fuzz;
@@ -21,10 +25,13 @@ mod init;
 mod lint;
 mod references;
 mod sarif;
+mod serve;
+mod sign;
 mod sources;
 mod test;
+mod verify;
 
-/// Begin, test, ask, check, fuzz, explain and compare policies in Rego.
+/// Begin, test, check, ask, compare, build, sign and serve policies in Rego.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -40,6 +47,11 @@ enum Command {
     Fuzz(fuzz::Args),
     Explain(explain::Args),
     Diff(diff::Args),
+    Digest(digest::Args),
+    Build(build::Args),
+    Sign(Box<sign::Args>),
+    Verify(verify::Args),
+    Serve(Box<serve::Args>),
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
@@ -52,6 +64,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Fuzz(args) => fuzz::run(args, ui),
         Command::Explain(args) => explain::run(args, ui),
         Command::Diff(args) => diff::run(args, ui),
+        Command::Digest(args) => digest::run(args, ui),
+        Command::Build(args) => build::run(args, ui),
+        Command::Sign(args) => sign::run(args, ui),
+        Command::Verify(args) => verify::run(args, ui),
+        Command::Serve(args) => serve::run(args, ui),
     }
 }
 
@@ -89,16 +106,36 @@ fn read_input(path: &Path) -> Result<Value, CliError> {
 }
 
 /// What to ask if nothing else is said: our own entry point, or that of cosign or
-/// policy-controller.
+/// policy-controller; or else the one rule that lists reasons against, as Gatekeeper and Conftest have
+/// it.
 fn default_query(suite: &Suite) -> Result<String, CliError> {
-    [(PACKAGE, RULE), ("data.signature", "allow"), ("data.sigstore", "isCompliant")]
+    let known = [(PACKAGE, RULE), ("data.signature", "allow"), ("data.sigstore", "isCompliant")]
         .into_iter()
         .find(|(package, rule)| suite.declares(package, rule))
-        .map(|(package, rule)| format!("{package}.{rule}"))
-        .ok_or_else(|| {
-            CliError::input(format!("there is no rule {DECISION}"))
-                .hint("name the rule: --query data.PACKAGE.RULE")
-        })
+        .map(|(package, rule)| format!("{package}.{rule}"));
+    if let Some(query) = known {
+        return Ok(query);
+    }
+    let packages: BTreeSet<Vec<String>> = suite.packages().into_iter().collect();
+    let packages = packages.iter().map(|package| format!("data.{}", package.join(".")));
+    // Next to a rule that says yes, one that finds nothing against it is no yes.
+    let listing = packages.flat_map(|package| {
+        ["allow", "deny", "violation"]
+            .into_iter()
+            .filter(|rule| suite.declares(&package, rule))
+            .map(|rule| format!("{package}.{rule}"))
+            .collect::<Vec<_>>()
+    });
+    match &listing.collect::<Vec<_>>()[..] {
+        [query] if !query.ends_with(".allow") => Ok(query.clone()),
+        [] | [_] => Err(CliError::input(format!("there is no rule {DECISION}"))
+            .hint("name the rule: --query data.PACKAGE.RULE")),
+        several => {
+            let several = several.join(", ");
+            Err(CliError::input(format!("there is no rule {DECISION}; is it {several}?"))
+                .hint("name the rule: --query data.PACKAGE.RULE"))
+        }
+    }
 }
 
 /// Rego that cannot be used at all.

@@ -3,7 +3,7 @@
 use crate::home::Home;
 
 /// Every command.
-const COMMANDS: [&str; 53] = [
+const COMMANDS: [&str; 58] = [
     "",
     "digest",
     "sign",
@@ -54,6 +54,11 @@ const COMMANDS: [&str; 53] = [
     "policy fuzz",
     "policy explain",
     "policy diff",
+    "policy digest",
+    "policy build",
+    "policy sign",
+    "policy verify",
+    "policy serve",
     "admission",
     "demo",
     "completions",

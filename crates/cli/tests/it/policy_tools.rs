@@ -417,3 +417,42 @@ fn explain_names_rules_and_statements() {
     home.write("none.json", "{}");
     home.run("policy explain none.json --policy starter").failed(2, "has no policy input");
 }
+
+#[test]
+fn rules_of_gatekeeper_and_conftest_are_asked_in_their_way() {
+    let home = Home::new();
+    home.write(
+        "g/labels.rego",
+        "package k8srequiredlabels\n\nviolation[{\"msg\": msg}] {\n\
+         \tlabel := input.parameters.labels[_]\n\tnot input.review.object.metadata.labels[label]\n\
+         \tmsg := sprintf(\"label %v is missing\", [label])\n}\n",
+    );
+    home.write("review.json", r#"{"object": {"metadata": {"labels": {"team": "x"}}}}"#);
+    home.write("parameters.json", r#"{"labels": ["team", "owner"]}"#);
+    let line = "policy eval --bundle g --input review.json --parameters parameters.json";
+    let ran = home.run(&format!("{line} --v0-compatible"));
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert_eq!(ran.stdout, "refused\nlabel owner is missing\n");
+    home.write("parameters.json", r#"{"labels": ["team"]}"#);
+    assert_eq!(home.must(&format!("{line} --v0-compatible")).stdout, "allowed\n");
+    home.run(line).failed(2, "labels.rego");
+
+    home.write(
+        "c/main.rego",
+        "package main\n\nimport rego.v1\n\ndeny contains msg if {\n\tinput.kind == \"Pod\"\n\tmsg := \"no pods\"\n}\n\n\
+         warn contains \"old\" if input.old\n",
+    );
+    home.write("pod.json", r#"{"kind": "Pod"}"#);
+    let ran = home.run("policy eval --bundle c --input pod.json");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), "refused\nno pods\n"));
+    home.write(
+        "c/more.rego",
+        "package more\n\nimport rego.v1\n\nviolation contains \"x\" if input.x\n",
+    );
+    home.run("policy eval --bundle c --input pod.json")
+        .failed(2, "is it data.main.deny, data.more.violation?");
+    assert_eq!(
+        home.run("policy eval --bundle c --input pod.json -q data.more.violation").code,
+        Some(0)
+    );
+}

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod approval;
+mod bundle;
 mod failures;
 mod fuzz;
 mod fuzzing;

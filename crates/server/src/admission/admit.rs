@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use sealwright_attest::{PublicKey, Statement, Subject, Timestamp, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
-use sealwright_policy::{DecisionInput, Policy, Request, Summary, Verdict, Violation, decide};
+use sealwright_policy::{DecisionInput, Request, Summary, Verdict, Violation, decide};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::code;
 use super::metrics::Metrics;
 use super::pod::{MODEL_ANNOTATION, ModelReference};
+use super::policy::PolicyInForce;
 use super::publish::{Publisher, SharedSigner, StatementLog, Work};
 use super::record::{DecisionLog, MAX_INLINE_INPUT};
 use super::review::{Response, Review, Unreadable};
@@ -40,7 +41,7 @@ pub struct Admission {
     pub(super) roles: RoleBindings,
     pub(super) root: TrustedRoot,
     pub(super) root_digest: Sha256,
-    pub(super) policy: Policy,
+    pub(super) policy: PolicyInForce,
     pub(super) environment: String,
     pub(super) cluster: Option<String>,
     pub(super) insecure_allow_unnamed: bool,
@@ -260,6 +261,7 @@ impl Admission {
         }
         let mut request = self.question(decision, review, model);
         decision.question = Some(request.clone());
+        self.policy.check(self.source.as_ref(), &self.root, decision.time)?;
         let evidence =
             gather(self.source.as_ref(), &self.roles, &self.root, &self.memory, model.digest())?;
         let Evidence { verified, ignored, log, roles } = evidence;
@@ -328,6 +330,12 @@ impl Admission {
                  (insecure_allow_unnamed); decision {id}"
             ));
         }
+        if *allowed && decision.verdict.is_some() && self.policy.is_unapproved() {
+            warnings.push(format!(
+                "sealwright: the policy was approved by nobody \
+                 (insecure_unapproved_policy); decision {id}"
+            ));
+        }
         if *allowed && decision.rests_on_unlogged_roles() {
             warnings.push(format!(
                 "sealwright: the role binding is in no log \
@@ -363,6 +371,7 @@ impl Admission {
         let review = asked.as_ref().ok();
         let mode = match decision.basis {
             Basis::InsecureAllowUnnamed => "insecure_allow_unnamed",
+            Basis::Policy if self.policy.is_unapproved() => "insecure_unapproved_policy",
             _ if decision.rests_on_unlogged_roles() => "insecure_unlogged_roles",
             _ => "enforce",
         };
@@ -390,6 +399,7 @@ impl Admission {
                 policy_input: input.map(|(digest, _)| digest),
             },
             log: decision.log.as_ref().map(LogRecord::of),
+            policy_approval: self.policy.approval(),
             roles,
             permit: decision.permit.as_ref(),
             signed: signer.is_some(),
@@ -587,6 +597,8 @@ struct Record<'a> {
     ignored: &'a [String],
     inputs: Inputs<'a>,
     log: Option<LogRecord<'a>>,
+    /// Which statement of which owners put the policy into force; null if none did.
+    policy_approval: Value,
     roles: RolesRecord,
     permit: Option<&'a Permit>,
     /// Whether the statement is signed and logged after this record.

@@ -10,11 +10,12 @@ use sealwright_attest::{
     TrustError, TrustedRoot,
 };
 use sealwright_manifest::Sha256;
-use sealwright_policy::{Policy, PolicyError};
+use sealwright_policy::{ActivationError, Policy, PolicyError};
 use serde::Deserialize;
 
 use super::admit::{Admission, PermitRule};
 use super::metrics::Metrics;
+use super::policy::{PolicyFiles, PolicyInForce};
 use super::record::DecisionLog;
 use crate::evidence::{EvidenceSource, LogMemory, RoleBindings, Witnesses, WitnessesError};
 use crate::permit::Life;
@@ -46,9 +47,16 @@ pub struct Config {
     /// says how many it wants.
     #[serde(default)]
     pub witnesses: Vec<String>,
-    /// The policy's folder; the starter policy that is built in, if there is none.
+    /// The policy's bundle; the starter policy that is built in, if there is none.
     #[serde(default)]
     pub policy: Option<PathBuf>,
+    /// The owners' signatures of the statement that puts the bundle into force.
+    #[serde(default)]
+    pub policy_approval: Option<PathBuf>,
+    /// Takes a policy, which may then be a folder as well, on nobody's word: whoever can write its
+    /// files can let in what they like.
+    #[serde(default)]
+    pub insecure_unapproved_policy: bool,
     /// The decisions file, JSON Lines; created if it is not there. Keep it where it outlives the
     /// container.
     pub decisions: PathBuf,
@@ -136,6 +144,40 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
+    /// Nobody approved the policy.
+    #[error("the policy {} needs the owners' approval", path.display())]
+    PolicyUnapproved {
+        /// The bundle or folder.
+        path: PathBuf,
+    },
+    /// An approval, and no policy.
+    #[error("{} approves a policy, and none is given", path.display())]
+    ApprovalAlone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The approval is not a file of bundles.
+    #[error("{} is not an approval of a policy", path.display())]
+    ApprovalFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: BundleError,
+    },
+    /// The policy does not come into force.
+    #[error("the policy {} does not come into force", path.display())]
+    PolicyNotInForce {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        source: ActivationError,
+    },
+    /// The clock cannot be used.
+    #[error("the system's clock")]
+    Clock {
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The witnesses cannot be used.
     #[error(transparent)]
     Witnesses(#[from] WitnessesError),
@@ -198,6 +240,16 @@ impl Admission {
             return Err(ConfigError::Deadline { found: config.deadline_ms });
         }
         let (root, root_digest) = load_root(&config.trusted_root)?;
+        let files = PolicyFiles {
+            policy: config.policy.as_ref(),
+            approval: config.policy_approval.as_ref(),
+            insecure_unapproved: config.insecure_unapproved_policy,
+        };
+        let policy = PolicyInForce::load(
+            &files,
+            || load_owners(&config.owner_keys, config.owners_required),
+            &root,
+        )?;
         Ok(Self {
             roles: load_roles(
                 &config.role_binding,
@@ -206,7 +258,7 @@ impl Admission {
             )?,
             root,
             root_digest,
-            policy: load_policy(config.policy.as_deref())?,
+            policy,
             environment: config.environment.clone(),
             cluster: config.cluster.clone(),
             insecure_allow_unnamed: config.insecure_allow_unnamed,
@@ -263,12 +315,16 @@ fn permit_rule(config: &Config) -> Result<Option<PermitRule>, ConfigError> {
     Ok(Some(PermitRule { key, max_age_s: config.permit_max_age_s }))
 }
 
-pub(crate) fn load_policy(folder: Option<&Path>) -> Result<Policy, ConfigError> {
-    match folder {
-        Some(path) => Policy::load(path)
-            .map_err(|source| ConfigError::Policy { path: path.to_owned(), source }),
-        None => Policy::starter().map_err(|source| ConfigError::StarterPolicy { source }),
-    }
+/// A folder or a bundle, on nobody's word; the built-in policy, if there is none.
+pub(crate) fn load_policy(path: Option<&Path>) -> Result<Policy, ConfigError> {
+    let Some(path) = path else {
+        return Policy::starter().map_err(|source| ConfigError::StarterPolicy { source });
+    };
+    let policy = match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Policy::from_bundle(&read(path)?),
+        _ => Policy::load(path),
+    };
+    policy.map_err(|source| ConfigError::Policy { path: path.to_owned(), source })
 }
 
 fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {
@@ -282,7 +338,7 @@ fn load_root(file: &Path) -> Result<(TrustedRoot, Sha256), ConfigError> {
 }
 
 /// Reads a regular file of at most [`MAX_FILE`] bytes: reading a FIFO or a device may never end.
-fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
     let size = match fs::metadata(path).map_err(failed)? {
         meta if meta.is_file() => meta.len(),

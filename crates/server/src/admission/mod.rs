@@ -11,6 +11,7 @@
 //! | `review` | reads `AdmissionReview` requests, writes responses |
 //! | `scope`, `pod` | which requests are judged, and what the pod names |
 //! | `admit` | puts it together: request in, decision out |
+//! | `policy` | which policy decides, and by whose word |
 //! | `record` | the decisions file |
 //! | `publish` | signs and logs the verdicts in it, behind the answers |
 //! | `metrics` | what `/metrics` gives |
@@ -28,8 +29,9 @@ mod admit;
 pub(crate) mod config;
 mod metrics;
 mod pod;
+mod policy;
 mod publish;
-mod record;
+pub(crate) mod record;
 mod review;
 mod routes;
 mod scope;
@@ -60,7 +62,8 @@ pub mod code {
     pub const MODEL_CHANGED: &str = "MODEL_CHANGED";
     pub use crate::evidence::code::{
         LOG_CHECKPOINT_INVALID, LOG_INCONSISTENT, LOG_ROLLED_BACK, PERMIT_EXPIRED, PERMIT_MISSING,
-        PERMIT_OTHER_POLICY, SERVICE_ANSWER, SERVICE_UNREACHABLE,
+        PERMIT_OTHER_POLICY, POLICY_CONFLICT, POLICY_EXPIRED, POLICY_SUPERSEDED, SERVICE_ANSWER,
+        SERVICE_UNREACHABLE,
     };
     /// The decision could not be written to the decisions file.
     pub const DECISION_NOT_RECORDED: &str = "DECISION_NOT_RECORDED";

@@ -21,11 +21,13 @@ use crate::client::ErasedStatement;
 use crate::text;
 
 mod permits;
+mod policies;
 mod roles;
 mod source;
 mod witnesses;
 
 pub(crate) use permits::find_permit;
+pub use policies::check_policy_in_force;
 pub use roles::{RoleBindings, RolesRecord};
 pub use source::{EvidenceSource, Signers, SourceError};
 pub use witnesses::{Witnesses, WitnessesError};
@@ -60,6 +62,12 @@ pub mod code {
     pub const REVOCATION_ERASED: &str = "REVOCATION_ERASED";
     /// The service gives us only the statements of some projects.
     pub const EVIDENCE_INCOMPLETE: &str = "EVIDENCE_INCOMPLETE";
+    /// The owners approved a newer revision of the policy than the one that would decide.
+    pub const POLICY_SUPERSEDED: &str = "POLICY_SUPERSEDED";
+    /// The owners approved two policies as one revision.
+    pub const POLICY_CONFLICT: &str = "POLICY_CONFLICT";
+    /// The approval of the policy has expired.
+    pub const POLICY_EXPIRED: &str = "POLICY_EXPIRED";
     /// Two different role bindings of the owners have one revision.
     pub const ROLES_AMBIGUOUS: &str = "ROLES_AMBIGUOUS";
     /// The owners signed a newer role binding that cannot be read.

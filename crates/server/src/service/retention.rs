@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use sealwright_attest::predicate::{
-    ADMINISTRATION, APPROVAL, REVOCATION, ROLE_BINDING, TEST_RESULT,
+    ADMINISTRATION, APPROVAL, POLICY, REVOCATION, ROLE_BINDING, TEST_RESULT,
 };
 use sealwright_store::{Payload, Place, Store, StoreError};
 use sealwright_tlog::VerifierKey;
@@ -37,7 +37,7 @@ use crate::error::ApiError;
 use crate::state::{lock, now};
 
 /// Types of statements that stay.
-const NEVER: [&str; 3] = [REVOCATION, ROLE_BINDING, ADMINISTRATION];
+const NEVER: [&str; 4] = [REVOCATION, ROLE_BINDING, POLICY, ADMINISTRATION];
 
 /// Types of statements of which only a yes may be erased, where it is said, and what a yes is.
 const ONLY_IF: [(&str, &str, &str); 2] =

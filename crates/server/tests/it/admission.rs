@@ -8,6 +8,7 @@ mod evidence;
 mod fuzz;
 mod http;
 mod permits;
+mod policy;
 mod roles;
 mod service;
 mod verdicts;
@@ -15,7 +16,7 @@ mod verdicts;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sealwright_attest::predicate::{REVOCATION, ROLE_BINDING};
+use sealwright_attest::predicate::{POLICY, REVOCATION, ROLE_BINDING};
 use sealwright_attest::{Bundle, KeyFile, Signer as _, Statement, Timestamp};
 use sealwright_manifest::{Manifest, Sha256};
 use sealwright_server::admission::{Admission, Config, DEFAULT_PERMIT_MAX_AGE_S, MODEL_ANNOTATION};
@@ -25,7 +26,7 @@ use sealwright_tlog::ConsistencyProof;
 use serde_json::{Value, json};
 
 use crate::world::sign_with;
-use crate::world::{ENVIRONMENT, MODEL_NAME, MemoryLog, People, approvable, model, policy_dir};
+use crate::world::{ENVIRONMENT, MODEL_NAME, MemoryLog, People, approvable, model};
 
 /// The webhook, and everything around it that a test can change.
 struct Scene {
@@ -95,6 +96,17 @@ impl EvidenceSource for Service {
                 erased: state.erased_role_bindings.clone(),
                 complete: true,
             },
+            POLICY => {
+                let is_policy = |bundle: &&Bundle| {
+                    let statement = Statement::parse(&bundle.envelope().payload);
+                    statement.is_ok_and(|statement| statement.predicate_type == POLICY)
+                };
+                Found {
+                    bundles: state.statements.iter().filter(is_policy).cloned().collect(),
+                    erased: Vec::new(),
+                    complete: state.complete,
+                }
+            }
             other => panic!("who asks for {other}?"),
         };
         state.fault.clone().map_or(Ok(found), Err)
@@ -167,7 +179,9 @@ impl Scene {
             owners_required: None,
             insecure_unlogged_roles: false,
             trusted_root: write(&dir, "trusted_root.json", root.to_json()),
-            policy: Some(policy_dir()),
+            policy: None,
+            policy_approval: None,
+            insecure_unapproved_policy: false,
             decisions: dir.path().join("decisions.jsonl"),
             environment: ENVIRONMENT.to_owned(),
             cluster: Some("eu-1".to_owned()),

@@ -3,12 +3,13 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use sealwright_policy::{DecisionInput, Failure, Policy, is_yes, replay};
+use sealwright_policy::{DecisionInput, Failure, Suite, is_yes, replay};
 
 use super::sources::RegoArgs;
 use super::{DECISION, default_query, read_input};
 use crate::error::CliError;
 use crate::output::{BAD, GOOD, Ui, plain};
+use crate::policy::load;
 
 /// Ask a policy about one input.
 ///
@@ -18,8 +19,8 @@ use crate::output::{BAD, GOOD, Ui, plain};
 /// taken at its word.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy: a directory with `.rego` files and `data.json`.
-    #[arg(long, value_name = "DIR")]
+    /// The policy: a directory with `.rego` files and data, or an OPA bundle.
+    #[arg(long, value_name = "DIR|FILE")]
     bundle: PathBuf,
     /// What it is asked (JSON).
     #[arg(long, short, value_name = "FILE")]
@@ -27,10 +28,19 @@ pub(super) struct Args {
     /// The rule to ask for, such as data.authz.allow; data.sealwright.main.decision otherwise.
     #[arg(long, short, value_name = "RULE")]
     query: Option<String>,
+    /// Ask as Gatekeeper does: the input is `input.review`, and this (JSON) `input.parameters`.
+    #[arg(long, value_name = "FILE")]
+    parameters: Option<PathBuf>,
+    /// Read modules without `import rego.v1` as OPA before 1.0 did.
+    #[arg(long)]
+    v0_compatible: bool,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let input = read_input(&args.input)?;
+    let mut input = read_input(&args.input)?;
+    if let Some(parameters) = &args.parameters {
+        input = json!({"review": input, "parameters": read_input(parameters)?});
+    }
     let answer = match &args.query {
         Some(query) => ask(args, query.clone(), &input)?,
         None => decide(args, &input, ui)?,
@@ -49,7 +59,7 @@ struct Answer {
 
 /// The decision of a policy of ours; else the value of the rule callers read.
 fn decide(args: &Args, input: &Value, ui: &Ui) -> Result<Answer, CliError> {
-    let refused = match Policy::load(&args.bundle) {
+    let refused = match load(&args.bundle) {
         Ok(policy) => match serde_json::from_value::<DecisionInput>(input.clone()) {
             Ok(input) => {
                 let outcome = json!(replay(&policy, &input));
@@ -60,7 +70,7 @@ fn decide(args: &Args, input: &Value, ui: &Ui) -> Result<Answer, CliError> {
         },
         Err(error) => format!("it cannot be loaded as a policy ({})", CliError::chain(&error)),
     };
-    let suite = RegoArgs::default().load(std::slice::from_ref(&args.bundle))?;
+    let suite = load_suite(args)?;
     let query = default_query(&suite)?;
     if query == DECISION {
         ui.note(&format!("note: not a decision, only what the rules say: {}", plain(&refused)));
@@ -69,8 +79,13 @@ fn decide(args: &Args, input: &Value, ui: &Ui) -> Result<Answer, CliError> {
     Ok(Answer { query, policy: None, result })
 }
 
+fn load_suite(args: &Args) -> Result<Suite, CliError> {
+    let rego = RegoArgs { v0_compatible: args.v0_compatible, ..RegoArgs::default() };
+    rego.load(std::slice::from_ref(&args.bundle))
+}
+
 fn ask(args: &Args, query: String, input: &Value) -> Result<Answer, CliError> {
-    let suite = RegoArgs::default().load(std::slice::from_ref(&args.bundle))?;
+    let suite = load_suite(args)?;
     let result = suite.query(&query, input);
     Ok(Answer { query, policy: None, result })
 }

@@ -18,8 +18,8 @@ use crate::output::{BAD, DIM, GOOD, Ui, plain};
 /// stay denied. Exit code 1 when a deny turned into an allow.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy: a directory with `.rego` files and `data.json`.
-    #[arg(value_name = "DIR")]
+    /// The policy: a directory with `.rego` files and data, or an OPA bundle.
+    #[arg(value_name = "DIR|FILE")]
     directory: PathBuf,
     /// What it is asked (JSON), allowed or denied.
     #[arg(long, short, value_name = "FILE")]

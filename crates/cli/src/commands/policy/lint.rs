@@ -3,13 +3,14 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use sealwright_policy::{Finding, Policy, PolicyError, Severity};
+use sealwright_policy::{Finding, PolicyError, Severity};
 
 use super::sarif;
 use super::sources::RegoArgs;
 use super::{DECISION, PACKAGE, RULE};
 use crate::error::CliError;
 use crate::output::{self, BAD, DIM, GOOD, STRONG, Ui, plain};
+use crate::policy::load;
 
 /// Find what may be wrong in a policy although it parses.
 ///
@@ -17,8 +18,8 @@ use crate::output::{self, BAD, DIM, GOOD, STRONG, Ui, plain};
 /// code 1 when there are errors.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The policy: a directory with `.rego` files and `data.json`.
-    #[arg(value_name = "DIR")]
+    /// The policy: a directory with `.rego` files and data, or an OPA bundle.
+    #[arg(value_name = "DIR|FILE")]
     directory: PathBuf,
     /// Take warnings for errors.
     #[arg(long)]
@@ -75,7 +76,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
 /// Rego that says it is a policy of ours, and could not be used as one for another reason than
 /// the findings.
 fn not_loadable(args: &Args) -> Option<Finding> {
-    let error = Policy::load(&args.directory).err()?;
+    let error = load(&args.directory).err()?;
     let is_found = matches!(
         error,
         PolicyError::Unsafe { .. }
@@ -93,7 +94,7 @@ fn not_loadable(args: &Args) -> Option<Finding> {
             "it has {DECISION} and cannot be loaded as a policy: {}",
             CliError::chain(&error)
         ),
-        help: "a policy is one directory with .rego files and one data.json".to_owned(),
+        help: "a policy has .rego files, and documents called data.json".to_owned(),
     })
 }
 

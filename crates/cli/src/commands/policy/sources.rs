@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sealwright_attest::parse_strict;
 use sealwright_policy::{Suite, SuiteOptions};
 
+use super::approval::read_policy_bundle;
 use super::unusable;
 use crate::error::CliError;
 use crate::files;
@@ -38,13 +39,26 @@ pub(super) struct RegoArgs {
 impl RegoArgs {
     /// Loads everything at `paths` together.
     pub(super) fn load(&self, paths: &[PathBuf]) -> Result<Suite, CliError> {
+        Ok(self.load_with_texts(paths)?.0)
+    }
+
+    /// The same, and name and text of every module.
+    pub(super) fn load_with_texts(
+        &self,
+        paths: &[PathBuf],
+    ) -> Result<(Suite, Vec<(String, String)>), CliError> {
         let mut sources = Sources::default();
         let mut bundles = Vec::new();
         for path in paths {
             let first = sources.modules.len();
             let mut data = Value::Object(Map::new());
             std::mem::swap(&mut data, &mut sources.data);
-            sources.add(path)?;
+            if is_bundle(path) {
+                let roots = sources.add_bundle(path)?;
+                bundles.push((path, roots, first..sources.modules.len()));
+            } else {
+                sources.add(path)?;
+            }
             if self.bundle && path.is_dir() {
                 let roots = roots(path)?;
                 check_data(&sources.data, &mut Vec::new(), &roots)
@@ -58,7 +72,7 @@ impl RegoArgs {
             sources.add_test_input(paths)?;
         }
         let options = SuiteOptions {
-            v0_compatible: self.v0_compatible,
+            v0_compatible: self.v0_compatible || sources.v0_compatible,
             lenient_builtin_errors: self.lenient_builtin_errors,
         };
         let suite = Suite::new(&sources.modules, &sources.data, options)
@@ -82,7 +96,7 @@ impl RegoArgs {
                 }
             }
         }
-        Ok(suite)
+        Ok((suite, sources.modules))
     }
 }
 
@@ -92,6 +106,8 @@ struct Sources {
     modules: Vec<(String, String)>,
     data: Value,
     count: usize,
+    /// A bundle says that its modules are in the language of before OPA 1.0.
+    v0_compatible: bool,
 }
 
 impl Sources {
@@ -113,6 +129,27 @@ impl Sources {
             _ => Err(CliError::input(format!("{text} is not Rego, JSON or YAML"))
                 .hint("give a directory, or a file that ends in .rego, .json or .yaml")),
         }
+    }
+
+    /// Adds what is in an OPA bundle; gives its roots.
+    fn add_bundle(&mut self, path: &Path) -> Result<BTreeSet<Vec<String>>, CliError> {
+        let unusable = |error| unusable(&error).about(path.display());
+        let (_, bundle) = read_policy_bundle(path)?;
+        let (modules, data) = bundle.sources().map_err(unusable)?;
+        for (name, text) in modules {
+            self.count_file(path)?;
+            self.modules.push((format!("{}:{name}", path.display()), text));
+        }
+        self.v0_compatible |= bundle.manifest().rego_version == Some(0);
+        merge(&mut self.data, data, path)?;
+        let split = |root: &String| {
+            root.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        };
+        let roots = bundle.manifest().roots.as_ref();
+        Ok(roots.map_or_else(
+            || BTreeSet::from([Vec::new()]),
+            |roots| roots.iter().map(split).collect(),
+        ))
     }
 
     fn add_directory(&mut self, dir: &Path, below: &mut Vec<String>) -> Result<(), CliError> {
@@ -182,6 +219,12 @@ impl Sources {
         }
         Ok(())
     }
+}
+
+/// Whether a path names an OPA bundle.
+pub(super) fn is_bundle(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    path.is_file() && (name.ends_with(".tar.gz") || name.ends_with(".tgz"))
 }
 
 /// Entries of a directory in order, hidden ones left out.

@@ -19,8 +19,8 @@ use crate::output::{BAD, DIM, GOOD, Ui, plain};
 /// there is none or the Rego cannot be read.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Directories and files; `a.b:FILE` is data at data.a.b.
-    #[arg(value_name = "DIR", required = true)]
+    /// Directories, files and OPA bundles; `a.b:FILE` is data at data.a.b.
+    #[arg(value_name = "DIR|FILE", required = true)]
     paths: Vec<PathBuf>,
     /// List every test with its time, and what it prints.
     #[arg(long, short)]

@@ -1,20 +1,22 @@
 //! `verify --policy`: the same decision as the admission controller's, for a person or a CI job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use sealwright_attest::predicate::ROLE_BINDING;
+use sealwright_attest::predicate::{POLICY, ROLE_BINDING};
 use sealwright_attest::{Bundle, Signer, Statement, Subject, TrustedRoot, predicate};
 use sealwright_manifest::Sha256;
-use sealwright_policy::{Request, Verdict, decide};
+use sealwright_policy::{Policy, PolicyApproval, Request, Verdict, decide};
 use sealwright_server::client::Found;
 use sealwright_server::evidence::{
-    self, Denial, EvidenceSource, LogMemory, RolesRecord, Signers, SourceError, code,
+    self, Denial, EvidenceSource, LogMemory, RolesRecord, Signers, SourceError,
+    check_policy_in_force, code,
 };
 use sealwright_tlog::ConsistencyProof;
 
 use crate::clock;
+use crate::commands::policy::approval::{activate, approval_text, approval_value};
 use crate::commands::verify::Args;
 use crate::error::CliError;
 use crate::files;
@@ -27,9 +29,12 @@ use crate::service::{KeyId, Sealed, seal};
 /// What to decide, and on which evidence.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PolicyArgs {
-    /// Decide by this policy: a directory, or `starter` for the built-in one.
-    #[arg(long, value_name = "DIR")]
+    /// Decide by this policy: a directory, a bundle, or `starter` for the built-in one.
+    #[arg(long, value_name = "DIR|FILE")]
     policy: Option<PolicyChoice>,
+    /// The owners' approval of the bundle: without it, the policy is the caller's own choice.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    policy_approval: Option<PathBuf>,
     /// Environment that the model is to run in.
     #[arg(long, value_name = "NAME", default_value = "production")]
     environment: String,
@@ -66,6 +71,8 @@ impl PolicyArgs {
 /// A verdict, and what it was made with.
 pub(crate) struct Decided {
     pub(crate) verdict: Verdict,
+    /// By whose word the policy decided; none if it is the caller's own choice.
+    approval: Option<PolicyApproval>,
     resource_uri: String,
     roles: RolesRecord,
     root: TrustedRoot,
@@ -77,9 +84,15 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
     let Some(choice) = &args.policy.policy else {
         return Err(CliError::input("no policy").hint("give --policy DIR"));
     };
-    let policy = choice.load()?;
     let (roles, root) = args.trust.require()?;
     let source = source(args)?;
+    let (policy, approval) = match &args.policy.policy_approval {
+        None => (choice.load()?, None),
+        Some(approval) => {
+            let (policy, approval) = approved(args, choice, approval, source.as_ref(), &root)?;
+            (policy, Some(approval))
+        }
+    };
     let memory = LogMemory::new(args.signer.keyless.witnesses()?);
     let gathered = evidence::gather(source.as_ref(), &roles, &root, &memory, &model_digest)
         .map_err(|denial| no_evidence(&denial))?;
@@ -101,6 +114,7 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
     let verdict = decide(&policy, &request, Some(&gathered.log.view()), &gathered.verified);
     Ok(Decided {
         verdict,
+        approval,
         resource_uri: format!(
             "https://sealwright.dev/model/sha256/{model_digest}?environment={}",
             request.environment
@@ -111,12 +125,34 @@ pub(crate) fn decide_model(args: &Args, model_digest: Sha256) -> Result<Decided,
     })
 }
 
+/// The policy on the owners' word, if it is the newest that they approved.
+fn approved(
+    args: &Args,
+    choice: &PolicyChoice,
+    approval: &Path,
+    source: &dyn EvidenceSource,
+    root: &TrustedRoot,
+) -> Result<(Policy, PolicyApproval), CliError> {
+    let bundle = choice.path().ok_or_else(|| {
+        CliError::input("the built-in policy needs no approval")
+            .hint("leave --policy-approval out, or give --policy BUNDLE")
+    })?;
+    let owners = &args.trust.owners;
+    let (policy, approval) = activate(bundle, approval, owners, Some(root))?.into_parts();
+    check_policy_in_force(source, &owners.require()?, root, &approval, clock::now()?)
+        .map_err(|denial| no_evidence(&denial))?;
+    Ok((policy, approval))
+}
+
 /// No answer is nobody's verdict; an answer that contradicts the log is one.
 fn no_evidence(denial: &Denial) -> CliError {
     let message = denial.to_string();
     match denial.code {
         code::SERVICE_UNREACHABLE | code::SERVICE_ANSWER => CliError::environment(message)
             .hint("check --service URL, and that `sealwright serve` is running there"),
+        code::POLICY_SUPERSEDED | code::POLICY_CONFLICT | code::POLICY_EXPIRED => {
+            CliError::failed(message).hint("get the newest bundle, and its approval")
+        }
         code::LOG_CHECKPOINT_INVALID => CliError::failed(message)
             .hint("the trusted root must be that of the log which is asked"),
         code::ROLES_AMBIGUOUS | code::ROLES_UNREADABLE | code::ROLES_ERASED => {
@@ -163,8 +199,8 @@ impl EvidenceSource for FileSource {
         // Revocations that were given are among the statements.
         let is_wanted = |bundle: &&Bundle| {
             let statement = Statement::parse(&bundle.envelope().payload);
-            predicate_type == ROLE_BINDING
-                && statement.is_ok_and(|statement| statement.predicate_type == ROLE_BINDING)
+            [ROLE_BINDING, POLICY].contains(&predicate_type)
+                && statement.is_ok_and(|statement| statement.predicate_type == predicate_type)
         };
         Ok(self.bundles.iter().filter(is_wanted).cloned().collect::<Vec<_>>().into())
     }
@@ -217,6 +253,7 @@ impl Decided {
             "allow": verdict.allow,
             "violations": verdict.violations,
             "policy_digest": verdict.policy_digest,
+            "policy_approval": approval_value(self.approval.as_ref()),
             "policy_input": verdict.input,
             "verification_summary": self.summary(),
             "roles": self.roles,
@@ -234,6 +271,7 @@ impl Decided {
             rows.push(("environment", environment.clone()));
             rows.push(("evidence", output::count(verdict.evidence.len(), "statement")));
             rows.push(("policy", verdict.policy_digest.clone()));
+            rows.push(("approved", approval_text(self.approval.as_ref())));
             format!("{GOOD}allowed{GOOD:#}\n")
         } else {
             format!("{BAD}refused{BAD:#} for {environment}\n")

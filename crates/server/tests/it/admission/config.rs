@@ -38,7 +38,10 @@ fn every_file_is_named_when_it_is_wrong() {
     assert!(matches!(error, ConfigError::RoleBinding { .. }), "{error}");
     let error = refused(|scene, config| config.trusted_root = write(&scene.dir, "t", "{}"));
     assert!(matches!(error, ConfigError::TrustedRoot { .. }), "{error}");
-    let error = refused(|scene, config| config.policy = Some(scene.dir.path().to_owned()));
+    let error = refused(|scene, config| {
+        config.policy = Some(scene.dir.path().to_owned());
+        config.insecure_unapproved_policy = true;
+    });
     assert!(matches!(error, ConfigError::Policy { .. }), "{error}");
     let error = refused(|scene, config| config.decisions = scene.dir.path().to_owned());
     assert!(matches!(error, ConfigError::Decisions { .. }), "{error}");
@@ -76,8 +79,7 @@ fn every_value_is_checked() {
 
 #[test]
 fn without_a_policy_the_built_in_one_decides() {
-    let (mut scene, mut config) = good();
-    config.policy = None;
+    let (mut scene, config) = good();
     scene.admission = Arc::new(Admission::load(&config, scene.service.clone()).unwrap());
     assert!(scene.ask(&scene.pod()).allowed);
     assert!(!scene.ask(&captured("pod-create-generateName")).allowed);
