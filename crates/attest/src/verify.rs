@@ -263,6 +263,20 @@ pub fn check_certificate(
     Ok((check_with_key(bundle, &certified.key)?, certified))
 }
 
+/// Checks that a verifier that trusts the certificate of a bundle will be able to read the statement: its
+/// key is of a supported kind, the signature is valid under it, and everything of [`check_signature`].
+/// Says nothing of whose certificate that is.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn check_readable(bundle: &Bundle) -> Result<(), VerifyError> {
+    let VerificationMaterial::Certificates(chain) = bundle.material() else {
+        return Err(VerifyError::NotCertificateSigned);
+    };
+    let leaf = chain.first().ok_or(VerifyError::NotCertificateSigned)?;
+    check_with_key(bundle, &certified_key(leaf)?).map(drop)
+}
+
 fn check_with_key(bundle: &Bundle, key: &PublicKey) -> Result<Signed, VerifyError> {
     let envelope = bundle.envelope();
     if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {

@@ -391,3 +391,15 @@ fn a_no_by_a_lost_key_is_kept_apart() {
     assert!(verify_no(&no, &held, &world.root()).is_none());
     assert!(verify_no(&no.with_log_entries(vec![]), &lost, &world.root()).is_none());
 }
+
+#[test]
+fn identities_that_look_the_same_are_two() {
+    let world = World::new();
+    let with = |subject: &str, issuer: &str| {
+        let identities = json!([{"subject": subject, "issuer": issuer}]);
+        let principals = json!([{"name": "a", "identities": identities, "roles": []}]);
+        bound(&world, principals).unwrap().table().clone()
+    };
+    let (one, two) = (with("a by b", "c"), with("a", "b by c"));
+    assert_eq!(two.changes_since(Some(&one)).len(), 2);
+}
