@@ -207,7 +207,7 @@ fn the_steps_that_are_named_lead_on() {
                 .replace("--service URL", &service);
             home.must(&line);
         }
-        home.write("given.json", home.read(&format!("roles-{revision}.sigstore.json")));
+        home.write("given.json", home.read(format!("roles-{revision}.sigstore.json")));
         let decided = decide(&team);
         assert_eq!(codes(&decided), (true, vec![]));
         assert_eq!(decided.json()["verdict"]["roles"]["revision"], revision);

@@ -9,7 +9,7 @@ use sealwright_server::evidence::SourceError;
 use serde_json::{Value, json};
 
 use super::{Answer, Scene, write};
-use crate::world::{approval, sign_with};
+use crate::world::{approval, revocation, sign_with};
 
 /// The scene, with two owners who both must sign, and the officer in revision 1.
 struct Owned {
@@ -248,6 +248,31 @@ fn a_no_outlives_its_key() {
     let answer = owned.ask();
     assert!(answer.codes.contains("REJECTED"), "{answer:#?}");
     assert!(answer.message.contains("ignored: KEY_LOST: "), "{answer:#?}");
+}
+
+/// A revocation can take back a no: by a lost key it is neither heard nor passed over.
+#[test]
+fn what_a_lost_key_revoked_is_no_yes() {
+    let owned = Owned::new();
+    let Scene { people, service, model, now, .. } = &owned.scene;
+    let rejection = approval(model, "compliance", "REJECTED", *now);
+    service.log(&people.stranger, &rejection);
+    let digest = sign_with(&people.stranger, &rejection).envelope().digest().to_string();
+    let target = |digest: &str| {
+        let mut statement = revocation(model, "security", *now);
+        statement.predicate["target"] = json!({"envelope_sha256": digest});
+        statement
+    };
+    let taken_back = target(&digest);
+    service.log(&people.officer, &taken_back);
+    lose_officers_key(&owned, 2);
+    let answer = owned.ask();
+    assert_eq!(answer.codes, "NO_BY_LOST_KEY", "{answer:#?}");
+    // The officer withdraws it with the key that still counts.
+    let digest = sign_with(&people.officer, &taken_back).envelope().digest().to_string();
+    service.log(&people.stranger, &target(&digest));
+    let answer = owned.ask();
+    assert!(answer.codes.contains("REJECTED"), "{answer:#?}");
 }
 
 /// What somebody without a key said, and was erased, may have been a no.
