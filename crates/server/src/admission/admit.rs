@@ -18,7 +18,7 @@ use super::review::{Response, Review, Unreadable};
 use super::scope::{NothingRuns, Scope, scope};
 use crate::evidence::{
     Denial, Evidence, EvidenceSource, LogMemory, LogState, RoleBindings, RolesRecord, find_permit,
-    gather,
+    gather, is_weighty,
 };
 use crate::permit::{Needed, Permit};
 use crate::text;
@@ -341,6 +341,14 @@ impl Admission {
                 "sealwright: the role binding is in no log \
                  (insecure_unlogged_roles); decision {id}"
             ));
+        }
+        if *allowed {
+            let weighty = decision.ignored.iter().filter(|reason| is_weighty(reason));
+            warnings.extend(
+                weighty
+                    .take(MAX_LINES)
+                    .map(|reason| format!("sealwright: ignored {reason}; decision {id}")),
+            );
         }
         let status = match (allowed, asked) {
             (true, _) => 200,

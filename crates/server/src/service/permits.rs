@@ -277,7 +277,8 @@ impl Work {
         root: &TrustedRoot,
         now: Timestamp,
     ) -> Result<(), PermitsError> {
-        let roles = setup.roles.in_force(&self.log, root)?;
+        let origin = self.memory.current(&self.log, root)?.origin;
+        let roles = setup.roles.in_force(&self.log, root, &origin)?;
         let is_known = self.known.as_ref().is_some_and(|(known, bound)| {
             Arc::ptr_eq(known, setup) && bound.digest() == roles.digest()
         });
