@@ -86,6 +86,8 @@ pub mod code {
     pub const PERMIT_EXPIRED: &str = "PERMIT_EXPIRED";
     /// The permit was made by another policy than the one that decides.
     pub const PERMIT_OTHER_POLICY: &str = "PERMIT_OTHER_POLICY";
+    /// The permit was made under another role binding than the one in force.
+    pub const PERMIT_OTHER_ROLES: &str = "PERMIT_OTHER_ROLES";
 }
 
 /// Everything that a decision about one model rests on.
@@ -346,19 +348,22 @@ impl LogState {
     /// A statement that is proven in a larger tree than the current one, or in another tree of the
     /// same size, shows that the checkpoint is not the log's newest or that the log has two.
     fn covers(&self, proof: &LogProof) -> Result<(), Denial> {
-        if proof.tree_size() > self.size {
+        self.covers_tree(proof.tree_size(), proof.root(), "a statement")
+    }
+
+    /// The same for `what`, which is proven in the tree of `size` leaves with this root.
+    fn covers_tree(&self, size: u64, root: &[u8; 32], what: &str) -> Result<(), Denial> {
+        if size > self.size {
             return Err(Denial::new(
                 code::LOG_ROLLED_BACK,
                 format!(
-                    "The log {} shows {} entries, and a statement proven in {}; it was restored \
-                     from an old copy or hides entries.",
-                    self.origin,
-                    self.size,
-                    proof.tree_size()
+                    "The log {} shows {} entries, and {what} proven in {size}; it was restored from \
+                     an old copy or hides entries.",
+                    self.origin, self.size
                 ),
             ));
         }
-        if proof.tree_size() == self.size && proof.root() != self.root.as_bytes() {
+        if size == self.size && root != self.root.as_bytes() {
             return Err(Denial::new(
                 code::LOG_INCONSISTENT,
                 format!("The log {} has two trees of {} entries.", self.origin, self.size),
