@@ -141,6 +141,7 @@ violations contains v if {
 reconsidered(rejection) if {
 	some a in approvals
 	a.signer.principal == rejection.signer.principal
+	lib.signed_as(a, required)
 	some seen in lib.list(object.get(a.predicate, "evidence", []))
 	seen.digest.sha256 == rejection.envelope_sha256
 }

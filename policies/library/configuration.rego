@@ -132,6 +132,24 @@ faults contains {"section": "gates", "text": "gates.without_interval is missing,
 	not "without_interval" in object.keys(gates)
 }
 
+# What a level promises, a section must ask for.
+promises := {
+	"SEALWRIGHT_TWO_ROLE_APPROVED": "approvals",
+	"SEALWRIGHT_INDEPENDENTLY_VALIDATED": "gates",
+	"SEALWRIGHT_CONFIDENTIAL_COMPUTING": "tee",
+}
+
+faults contains {"section": "verified_levels", "text": sprintf("verified_levels promises %v without a section %v", [level, section])} if {
+	some level in listed(given.verified_levels)
+	section := promises[level]
+	not section in object.keys(given)
+}
+
+faults contains {"section": "inputs", "text": "inputs needs a section provenance: it says whose list of inputs counts"} if {
+	"inputs" in object.keys(given)
+	not "provenance" in object.keys(given)
+}
+
 # ---- kinds --------------------------------------------------------------------------
 
 kinds := {

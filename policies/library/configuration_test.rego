@@ -62,9 +62,19 @@ test_needed_sections if {
 }
 
 test_other_sections_may_be_left_out if {
-	every name, _ in object.remove(sections, ["signature", "revocation", "log"]) {
-		not invalid(object.remove(whole, [name]))
+	every name, _ in object.remove(sections, ["signature", "revocation", "log", "provenance"]) {
+		not invalid(object.remove(whole, [name, "verified_levels"]))
 	}
+	not invalid(object.remove(whole, ["provenance", "inputs", "verified_levels"]))
+}
+
+# Whose list of inputs would count?
+test_inputs_need_provenance if invalid(object.remove(whole, ["provenance"]))
+
+test_a_level_needs_its_section if {
+	promise := {"verified_levels": ["SEALWRIGHT_CONFIDENTIAL_COMPUTING"]}
+	not invalid(object.union(whole, promise))
+	invalid(object.union(object.remove(whole, ["tee"]), promise))
 }
 
 test_unknown_names if {

@@ -15,15 +15,18 @@ import rego.v1
 
 settings := lib.config.gates
 
+# Results that may fail a gate.
 results := {a |
-	some a in revocation.standing_of(lib.result_type)
+	some a in revocation.unsilenced_of(lib.result_type)
 	lib.signed_as(a, settings.roles)
 }
 
-# Age bounds what a gate may rest on. It does not bound what may fail one: the
-# bytes of a model do not get better with time.
+# Results that a gate may rest on: not by those who made the model, and of a certain age. Neither bounds
+# what may fail one: the bytes of a model do not get better with time.
 fresh := {a |
-	some a in results
+	some a in revocation.standing_of(lib.result_type)
+	lib.signed_as(a, settings.roles)
+	not lib.signed_model(a)
 	lib.age_days(a) <= lib.config.gates.max_age_days
 }
 
@@ -81,15 +84,26 @@ interval_sound(m) if {
 	is_number(m.ci95[0])
 	is_number(m.ci95[1])
 	is_number(m.value)
+	in_range(m.ci95[0])
+	in_range(m.ci95[1])
 	m.ci95[0] <= m.value
 	m.value <= m.ci95[1]
 }
 
-# Rego orders values across types (null <= 0.1 is true), hence `is_number`.
+# All metrics of the library are shares, ratios of the smaller to the larger, or differences without a
+# sign: percent, and differences with a sign, would pass thresholds that are not meant for them.
+in_range(x) if {
+	is_number(x)
+	x >= 0
+	x <= 1
+}
+
+# Rego orders values across types (null <= 0.1 is true), hence `in_range`.
 holds(gate, m) if {
 	gate.comparator == ">="
 	x := judged(gate, m)
-	is_number(x)
+	in_range(x)
+	in_range(m.value)
 	is_number(gate.threshold)
 	x >= gate.threshold
 }
@@ -97,7 +111,8 @@ holds(gate, m) if {
 holds(gate, m) if {
 	gate.comparator == "<="
 	x := judged(gate, m)
-	is_number(x)
+	in_range(x)
+	in_range(m.value)
 	is_number(gate.threshold)
 	x <= gate.threshold
 }
@@ -178,6 +193,21 @@ violations contains v if {
 		"msg": sprintf(
 			"The test result by %v says %v instead of PASSED; train a model that passes, or revoke the test result if it is wrong.",
 			[a.signer.principal, result],
+		),
+	}
+}
+
+violations contains v if {
+	some a in results
+	failed := object.get(a.predicate, "failedTests", [])
+	failed != []
+	object.get(a.predicate, "result", "absent") == "PASSED"
+	v := {
+		"code": "GATE_FAILED",
+		"control": "evaluation-gates",
+		"msg": sprintf(
+			"The test result by %v says PASSED and lists failed tests (%v); evaluate again, and revoke this result.",
+			[a.signer.principal, failed],
 		),
 	}
 }

@@ -64,9 +64,42 @@ test_worst_value_counts if {
 test_a_stranger_cannot_fail_a_model if f.codes(f.plus([worse({"signer": {"roles": []}})])) == set()
 
 test_a_wrong_result_can_be_revoked if {
-	document := object.union(f.plus([worse({})]), {"revocations": [f.revocation("compliance-officer@loans.example", ["compliance"], {"envelope_sha256": "e5"}, {})]})
+	document := object.union(f.plus([worse({})]), {"revocations": [f.revocation("security-officer@loans.example", ["security"], {"envelope_sha256": "e5"}, {})]})
 	f.codes(document) == set()
 }
+
+# Nobody who wants the model takes a "no" away, nor does somebody who is revoked, nor a revocation of the
+# evaluator.
+test_an_interested_party_cannot_revoke_a_bad_result if {
+	by_approver := f.revocation("compliance-officer@loans.example", ["compliance"], {"envelope_sha256": "e5"}, {})
+	by_trainer := f.revocation("trainer@loans.example", ["security"], {"envelope_sha256": "e5"}, {})
+	of_signer := f.revocation("security-officer@loans.example", ["security"], {"signer": "evaluator@loans.example"}, {"effective": "2026-12-01T00:00:00Z"})
+	every revocation in [by_approver, by_trainer, of_signer] {
+		"GATE_FAILED" in f.codes(object.union(f.plus([worse({})]), {"revocations": [revocation]}))
+	}
+	by_mallory := f.revocation("mallory@loans.example", ["security"], {"envelope_sha256": "e5"}, {})
+	of_mallory := object.union(
+		f.revocation("security-officer@loans.example", ["security"], {"signer": "mallory@loans.example"}, {"effective": "2026-01-01T00:00:00Z"}),
+		{"envelope_sha256": "r2"},
+	)
+	"GATE_FAILED" in f.codes(object.union(f.plus([worse({})]), {"revocations": [by_mallory, of_mallory]}))
+}
+
+test_those_who_made_the_model_do_not_test_it if {
+	document := f.changed(f.result, {"signer": f.signer("trainer@loans.example", ["trainer", "evaluator"])})
+	f.codes(document) == {"GATE_MISSING"}
+}
+
+test_percent_and_signs_are_not_taken_for_shares if {
+	every value in [52, 1.5, -0.6] {
+		"GATE_FAILED" in f.codes(f.changed(f.result, {"predicate": {"sealwright_metrics": f.metrics(0.85, value)}}))
+	}
+	every value in [85, 1.5, -0.6] {
+		"GATE_FAILED" in f.codes(f.changed(f.result, {"predicate": {"sealwright_metrics": f.metrics(value, 0.05)}}))
+	}
+}
+
+test_failed_tests_under_a_pass if f.codes(f.changed(f.result, {"predicate": {"failedTests": ["accuracy[overall]"]}})) == {"GATE_FAILED"}
 
 # ---- the end of the interval that speaks against the model --------------------------------
 

@@ -3,13 +3,17 @@ package sealwright.inputs_test
 import data.sealwright.fixtures_test as f
 import rego.v1
 
-config := f.and_section("inputs", {"algorithms": ["sha256", "gitCommit"]})
+config := object.union(f.and_section("inputs", {"algorithms": ["sha256", "gitCommit"]}), {"provenance": {
+	"roles": ["builder"],
+	"builders": [{"id": "https://builder.example", "signers": ["builder@loans.example"], "level": 3}],
+	"min_level": 2,
+}})
 
 hex40 := "0123456789abcdef0123456789abcdef01234567"
 
 hex64 := "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-provenance(id, dependencies) := f.statement(id, 30, "https://slsa.dev/provenance/v1", f.signer("builder@loans.example", ["builder"]), {"buildDefinition": {"resolvedDependencies": dependencies}})
+provenance(id, dependencies) := f.statement(id, 30, "https://slsa.dev/provenance/v1", f.signer("builder@loans.example", ["builder"]), {"buildDefinition": {"resolvedDependencies": dependencies}, "runDetails": {"builder": {"id": "https://builder.example"}}})
 
 codes(dependencies) := f.codes_by(config, f.plus([provenance("p0", dependencies)]))
 
@@ -22,7 +26,7 @@ test_pinned if codes(pinned) == set()
 
 test_not_asked_for if f.codes(f.base) == set()
 
-test_no_provenance if f.codes_by(config, f.base) == {"INPUTS_UNKNOWN"}
+test_no_provenance if f.codes_by(config, f.base) == {"INPUTS_UNKNOWN", "PROVENANCE_MISSING"}
 
 test_no_inputs if {
 	every value in [null, [], {}, "x", 1, true] {

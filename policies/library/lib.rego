@@ -50,6 +50,8 @@ about_model contains a if {
 in_log(a) if {
 	a.log.origin == input.log.origin
 	is_number(a.log.index)
+	is_number(input.log.tree_size)
+	a.log.index < input.log.tree_size
 	past(a.time)
 }
 
@@ -75,6 +77,13 @@ model_signers := {s |
 signed_model(a) if a.signer.principal in model_signers
 
 signed_model(a) if a.signer.key in model_signers
+
+# Everybody who approved this model, for whatever environment.
+model_approvers := {s |
+	some a in about_model_of(approval_type)
+	object.get(a.predicate, "decision", "") == "APPROVED"
+	some s in {a.signer.principal, a.signer.key}
+}
 
 # ---- time -------------------------------------------------------------------------
 

@@ -13,14 +13,20 @@ import rego.v1
 
 settings := lib.config.licences
 
+# Bills that may name a licence that is not allowed.
 bills := {a |
+	some a in revocation.unsilenced_of(lib.bom_type)
+	lib.signed_as(a, settings.roles)
+}
+
+standing_bills := {a |
 	some a in revocation.standing_of(lib.bom_type)
 	lib.signed_as(a, settings.roles)
 }
 
 violations contains v if {
 	settings
-	count(bills) == 0
+	count(standing_bills) == 0
 	v := {
 		"code": "BOM_MISSING",
 		"control": "licences",
@@ -95,7 +101,13 @@ violations contains v if {
 	}
 }
 
-exempt(component) if component.type in settings.exempt_types
+# The model itself never is.
+exempt(component) if {
+	component.type in settings.exempt_types
+	not component in subjects
+}
+
+subjects := {subject(a) | some a in bills}
 
 # ---- licences -----------------------------------------------------------------------
 

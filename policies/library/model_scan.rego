@@ -12,8 +12,9 @@ import rego.v1
 
 settings := lib.config.model_scan
 
+# Scans whose findings count.
 scans := {a |
-	some a in revocation.standing_of(lib.model_scan_type)
+	some a in revocation.unsilenced_of(lib.model_scan_type)
 	lib.signed_as(a, settings.roles)
 }
 
@@ -28,7 +29,8 @@ clean(a) if {
 }
 
 recent_and_clean := {a |
-	some a in scans
+	some a in revocation.standing_of(lib.model_scan_type)
+	lib.signed_as(a, settings.roles)
 	clean(a)
 	lib.age_days(a) <= lib.config.model_scan.max_age_days
 }

@@ -37,7 +37,12 @@ narrower(r) if is_string(target(r).signer)
 narrower(r) if is_string(target(r).model_sha256)
 
 # Looked up, and not compared with every revocation: there may be many of both.
-withdrawn_statements contains target(r).envelope_sha256 if some r in in_force
+# The head is a variable: with a reference there, one revocation that names no statement would
+# make the engine forget those that do.
+withdrawn_statements contains digest if {
+	some r in in_force
+	digest := target(r).envelope_sha256
+}
 
 withdrawn(a) if a.envelope_sha256 in withdrawn_statements
 
@@ -65,6 +70,32 @@ standing contains a if {
 }
 
 standing_of(type) := {a | some a in standing; a.predicate_type == type}
+
+# Statements that may say "no". To withdraw one must not be a way to get a "yes": it is silenced by
+# its own author, or by somebody in a revoking role who names it, has neither signed nor approved this
+# model, and is not revoked. That its signer was revoked takes nothing away from it.
+unsilenced_of(type) := {a |
+	some a in lib.about_model_of(type)
+	lib.in_log(a)
+	not silenced(a)
+}
+
+silenced(a) if withdrawn_by(a, a.signer.principal)
+
+silenced(a) if {
+	some r in in_force
+	target(r).envelope_sha256 == a.envelope_sha256
+	disinterested(r)
+}
+
+disinterested(r) if {
+	is_string(r.signer.principal)
+	is_string(r.signer.key)
+	not lib.signed_model(r)
+	not r.signer.principal in lib.model_approvers
+	not r.signer.key in lib.model_approvers
+	not withdrawn(r)
+}
 
 withdrawn_by(a, principal) if {
 	some r in in_force

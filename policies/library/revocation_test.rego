@@ -66,3 +66,14 @@ test_revoked_signer_stays_a_party if {
 	document := object.union(f.plus([signature]), {"revocations": [f.revocation("security-officer@loans.example", ["security"], {"envelope_sha256": "e7"}, {})]})
 	f.codes(document) == {"SELF_APPROVAL"}
 }
+
+# One revocation that names no statement does not hide those that do, in whatever order they come.
+test_revocations_of_several_kinds if {
+	of_statement := f.revocation("security-officer@loans.example", ["security"], {"envelope_sha256": "e3"}, {})
+	of_signer := f.revocation("security-officer@loans.example", ["security"], {"signer": "leaver@loans.example"}, {})
+	every ids in [["00", "ff"], ["ff", "00"]] {
+		revocations := [object.union(of_statement, {"envelope_sha256": ids[0]}), object.union(of_signer, {"envelope_sha256": ids[1]})]
+		f.codes(f.with_({"revocations": revocations})) == {"APPROVAL_MISSING"}
+		f.codes(f.with_({"revocations": array.reverse(revocations)})) == {"APPROVAL_MISSING"}
+	}
+}

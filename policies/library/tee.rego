@@ -9,6 +9,7 @@
 package sealwright.tee
 
 import data.sealwright.lib
+import data.sealwright.licences
 import data.sealwright.revocation
 import rego.v1
 
@@ -18,26 +19,39 @@ attribute := "https://sealwright.dev/attribute/tee/v0.1"
 
 # ---- tags -----------------------------------------------------------------------------
 
+# Bills that may ask for it.
 bills := {a |
+	some a in revocation.unsilenced_of(lib.bom_type)
+	lib.signed_as(a, settings.tag_roles)
+}
+
+# Bills that may say that it is not needed.
+standing_bills := {a |
 	some a in revocation.standing_of(lib.bom_type)
 	lib.signed_as(a, settings.tag_roles)
 }
 
-# All bills together, so that a second one cannot take a tag away.
+# All bills together, so that a second one cannot take a tag away; and those of the parts, such as a
+# data set.
 tags := {tag |
 	some a in bills
-	some tag in lib.list(a.predicate.metadata.component.tags)
+	some component in licences.components(a)
+	some tag in lib.list(lib.field(component, "tags", []))
 }
 
 readable(a) if {
 	is_array(a.predicate.metadata.component.tags)
-	every tag in a.predicate.metadata.component.tags {
+	every tag in tags {
 		is_string(tag)
+
+		# Letters that only look alike, and several tags in one text, are not known tags.
+		regex.match(`^[a-z0-9][a-z0-9._:/ -]*$`, plain(tag))
 	}
+	not licences.unreadable(a)
 }
 
 tags_known if {
-	count(bills) > 0
+	count(standing_bills) > 0
 	every a in bills {
 		readable(a)
 	}
@@ -67,9 +81,15 @@ else := sprintf("no standing bill of materials by role %v tells its tags", [lib.
 reports := [{"statement": a, "conditions": entry.conditions} |
 	some a in revocation.standing_of(lib.attributes_type)
 	lib.signed_as(a, settings.evidence_roles)
+	not lib.signed_model(a)
 	some entry in lib.list(object.get(a.predicate, "attributes", []))
 	entry.attribute == attribute
+	about_model(entry)
 ]
+
+about_model(entry) if not "target" in lib.keys(entry)
+
+about_model(entry) if entry.target.digest.sha256 == input.model.digest.sha256
 
 nonces := [report.conditions.nonce | some report in reports]
 

@@ -4,8 +4,8 @@
 #   A recent scan exists, and nothing it found has been known for longer than its
 #   severity allows, unless a vulnerability statement (OpenVEX) by a role excuses it.
 #   What is not known is taken for the worst: a severity that cannot be read is
-#   critical, a date that cannot be read is long ago. All recent scans count, so that a
-#   second one cannot hide what the first has found.
+#   critical, a date that cannot be read is long ago. The findings of all scans count,
+#   however old: a second scan cannot hide what the first has found.
 package sealwright.vulnerabilities
 
 import data.sealwright.lib
@@ -14,13 +14,16 @@ import rego.v1
 
 settings := lib.config.vulnerabilities
 
+# Scans whose findings count.
 scans := {a |
-	some a in revocation.standing_of(lib.vulnerabilities_type)
+	some a in revocation.unsilenced_of(lib.vulnerabilities_type)
 	lib.signed_as(a, settings.roles)
 }
 
+# Scans that show that somebody looked.
 recent := {a |
-	some a in scans
+	some a in revocation.standing_of(lib.vulnerabilities_type)
+	lib.signed_as(a, settings.roles)
 	lib.age_days(a) <= lib.config.vulnerabilities.max_scan_age_days
 	lib.past(a.predicate.metadata.scanFinishedOn)
 	lib.days_since(a.predicate.metadata.scanFinishedOn) <= lib.config.vulnerabilities.max_scan_age_days
@@ -53,8 +56,8 @@ with_database := sprintf(" with a database from the last %v days", [settings.max
 } else := ""
 
 violations contains v if {
-	some a in recent
-	some finding in a.predicate.scanner.result
+	some a in scans
+	some finding in lib.list(lib.field(lib.field(a.predicate, "scanner", {}), "result", []))
 	level := names[severity(finding)]
 	limit := settings.max_days[level]
 	not tolerable(finding, limit)
@@ -99,6 +102,9 @@ severity(finding) := worst if {
 	worst := max([rating(entry) | some entry in entries])
 } else := 4
 
+# Base scores: parts of one, such as exploitability, say less than the whole.
+cvss_methods := {"cvss", "cvss_score", "cvss_v2", "cvss_v3", "cvss_v3.0", "cvss_v3.1", "cvss_v4", "cvss_v4.0", "cvssv2", "cvssv3", "cvssv31", "cvssv4"}
+
 rating(entry) := words[lower(entry.score)] if {
 	is_object(entry)
 	is_string(entry.score)
@@ -106,7 +112,7 @@ rating(entry) := words[lower(entry.score)] if {
 } else := rated if {
 	is_object(entry)
 	is_string(entry.method)
-	startswith(lower(entry.method), "cvss")
+	lower(entry.method) in cvss_methods
 	rated := band(score(entry))
 } else := 4
 
@@ -165,32 +171,47 @@ since(finding) := concat(" or ", {sprintf("%v", [date]) | some date in dates(fin
 
 # ---- excuses ----------------------------------------------------------------------------
 
+# Statements that may contradict.
 vex := {a |
-	some a in revocation.standing_of(lib.vex_type)
+	some a in revocation.unsilenced_of(lib.vex_type)
 	lib.signed_as(a, settings.vex_roles)
 }
 
-said(statements, name) := [s |
+# Statements that may excuse: not by those who made the model, and recent.
+excuses_of_others := {a |
+	some a in revocation.standing_of(lib.vex_type)
+	lib.signed_as(a, settings.vex_roles)
+	not lib.signed_model(a)
+	lib.age_days(a) <= lib.config.vulnerabilities.vex_max_age_days
+}
+
+said(statements, wanted) := [s |
 	some a in statements
 	some s in lib.list(object.get(a.predicate, "statements", []))
-	is_about(s, name)
+	count(names_in(s) & wanted) > 0
 ]
 
-is_about(s, name) if s.vulnerability.name == name
+# What a statement calls its vulnerability, in lower case.
+names_in(s) := {lower(name) |
+	vulnerability := lib.field(s, "vulnerability", {})
+	some name in [[vulnerability], [lib.field(vulnerability, "name", "")], lib.list(lib.field(vulnerability, "aliases", []))][_]
+	is_string(name)
+	name != ""
+}
 
-is_about(s, name) if name in lib.list(s.vulnerability.aliases)
-
-# As in versions of OpenVEX before 0.2.0.
-is_about(s, name) if s.vulnerability == name
+# All names of a vulnerability that statements know: a contradiction may use another one.
+called(name) := {lower(name)} | {other |
+	some s in said(vex, {lower(name)})
+	some other in names_in(s)
+}
 
 # Something recent excuses it, and nothing says otherwise, however old: which of two
 # contradicting statements is the later one the log cannot tell.
 excused(finding) if {
 	is_object(finding)
 	is_string(finding.id)
-	current := {a | some a in vex; lib.age_days(a) <= lib.config.vulnerabilities.vex_max_age_days}
-	count(said(current, finding.id)) > 0
-	every s in said(vex, finding.id) {
+	count(said(excuses_of_others, {lower(finding.id)})) > 0
+	every s in said(vex, called(finding.id)) {
 		excuses(s)
 	}
 }
@@ -226,5 +247,8 @@ for_model(s) if not "products" in lib.keys(s)
 
 for_model(s) if {
 	some product in lib.list(s.products)
+
+	# What is said of a part says nothing of the other parts.
+	not "subcomponents" in lib.keys(product)
 	product.hashes["sha-256"] == input.model.digest.sha256
 }

@@ -152,7 +152,9 @@ test_findings_that_are_none if {
 test_a_second_scan_hides_nothing if {
 	bad := scan("v1", [finding("CVE-1", "critical")])
 	f.codes_by(config, f.plus([scan("v0", []), bad])) == {"VULNERABILITY"}
-	f.codes_by(config, f.plus([scan("v0", []), object.union(bad, {"time": "2026-11-01T00:00:00Z"})])) == set()
+	f.codes_by(config, f.plus([scan("v0", []), object.union(bad, {"time": "2026-11-01T00:00:00Z"})])) == {"VULNERABILITY"}
+	undated := object.union(bad, {"predicate": object.union(bad.predicate, {"metadata": {"scanStartedOn": "2026-11-20", "scanFinishedOn": "2026-11-20"}})})
+	f.codes_by(config, f.plus([scan("v0", []), undated])) == {"VULNERABILITY"}
 }
 
 # ---- excuses ----------------------------------------------------------------------------

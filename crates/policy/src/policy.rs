@@ -136,13 +136,17 @@ impl Policy {
             fields.entry("sealwright_test").or_insert_with(|| json!({ "input": input }));
         }
         let mut engine = checked_engine(&modules, &data)?;
-        let rules: Vec<String> = engine
-            .get_modules()
-            .iter()
-            .skip(modules.len() - tests.len())
-            .flat_map(|module| scan::rules_with_prefix(module, "test_"))
-            .collect();
-        Ok(rules.into_iter().map(|rule| run_test(&engine, rule)).collect())
+        let (deciding, testing) = engine.get_modules().split_at(modules.len() - tests.len());
+        let unsound = scan::unsound_tests(deciding, testing)?;
+        let rules: Vec<String> =
+            testing.iter().flat_map(|module| scan::rules_with_prefix(module, "test_")).collect();
+        let unsound = unsound.into_iter().map(|(name, detail)| TestOutcome {
+            name,
+            passed: false,
+            detail: Some(detail.to_owned()),
+        });
+        let unsound: Vec<TestOutcome> = unsound.collect();
+        Ok(rules.into_iter().map(|rule| run_test(&engine, rule)).chain(unsound).collect())
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -92,6 +92,35 @@ pub(crate) fn rules_with_prefix(module: &Module, prefix: &str) -> Vec<String> {
     names
 }
 
+/// What makes tests prove less than they seem to: names with why.
+pub(crate) fn unsound_tests(
+    deciding: &[Ref<Module>],
+    testing: &[Ref<Module>],
+) -> Result<Vec<(String, &'static str)>, PolicyError> {
+    let decides = packages(deciding)?;
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    for module in testing {
+        let package = components(&module.package.refr).unwrap_or_default();
+        for rule in &module.policy {
+            let Some(name) = rule_name(rule) else { continue };
+            let path = format!("data.{}.{name}", package.join("."));
+            if !name.starts_with("test_") {
+                if decides.contains(&package) {
+                    found.push((
+                        path,
+                        "it adds to a package that decides, where it is not later on",
+                    ));
+                }
+            } else if matches!(rule.as_ref(), Rule::Default { .. }) {
+                found.push((path, "it is true unless something says otherwise"));
+            } else if !seen.insert(path.clone()) {
+                found.push((path, "there is another of its name, and one of them may fail unseen"));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// The packages of `modules` as component lists, without the leading `data`.
 pub(crate) fn packages(modules: &[Ref<Module>]) -> Result<BTreeSet<Vec<String>>, PolicyError> {
     modules

@@ -89,8 +89,8 @@ fn a_failed_gate_counts_until_it_is_revoked() {
     denies(&team, "model", &["GATE_FAILED"]);
     let statement = text(&failed.json()["attestation"]["statement"]).to_owned();
     let revoke =
-        format!("revoke model --as compliance --reason wrong-file --statement {statement}");
-    team.must("officer", &revoke);
+        format!("revoke model --as security --reason wrong-file --statement {statement}");
+    team.must("security", &revoke);
     allows(&team, "model");
 }
 

@@ -68,6 +68,8 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, BundleEr
                     return Err(BundleError::Duplicate { path });
                 }
             }
+            // To other readers what follows a directory is the next header, whatever size it claims.
+            EntryType::Directory if size != 0 => return Err(kind_refused(&name, kind)),
             EntryType::Directory => {
                 path_of(&name, true)?;
             }

@@ -18,6 +18,7 @@ pub(super) fn check(modules: &[Ref<Module>], found: &mut Vec<Finding>) {
     for module in modules {
         check_defaults(module, found);
         check_replacements(module, found);
+        check_heads(module, found);
         check_version(module, found);
         check_tests(module, found);
     }
@@ -51,6 +52,26 @@ pub(super) fn check_defaults(module: &Module, found: &mut Vec<Finding>) {
             let message = format!("{name_text} is always true");
             Finding::at(name, "always-allow", message, "give it a body that says when").warning()
         });
+    }
+}
+
+/// Members of sets that may be undefined: with one of them, this engine forgets those it has found, or fails.
+fn check_heads(module: &Module, found: &mut Vec<Finding>) {
+    for rule in &module.policy {
+        let Rule::Spec { head: RuleHead::Set { key: Some(key), .. }, .. } = rule.as_ref() else {
+            continue;
+        };
+        if !matches!(key.as_ref(), Expr::RefDot { .. } | Expr::RefBrack { .. } | Expr::Call { .. })
+        {
+            continue;
+        }
+        let Some(name) = tree::root(tree::name_of(rule)) else { continue };
+        let message = format!(
+            "{} contains what may be undefined: the engine then forgets the other members",
+            name.text()
+        );
+        let help = "bind it to a variable in the body, and put the variable behind `contains`";
+        found.push(Finding::at(name, "head-undefined", message, help).warning());
     }
 }
 

@@ -154,6 +154,9 @@ fn paths_that_lead_elsewhere_are_refused() {
         let error = refused(&Tar::new().file("ok.rego", MAIN).file(name, MAIN).end());
         assert!(matches!(error, BundleError::Path { .. }), "{name:?}: {error:?}");
     }
+    // To others that is a directory, and then whatever its content is taken for.
+    let error = refused(&Tar::new().entry("rules/", EntryType::Directory, b"hidden").end());
+    assert!(matches!(error, BundleError::Kind { .. }), "{error:?}");
     let error = refused(&Tar::new().entry("../", EntryType::Directory, b"").end());
     assert!(matches!(error, BundleError::Path { .. }), "{error:?}");
 }

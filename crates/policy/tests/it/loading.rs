@@ -327,3 +327,21 @@ fn a_test_passes_only_if_it_is_true() {
     );
     assert!(outcomes[1..].iter().all(|outcome| outcome.detail.is_some()));
 }
+
+#[test]
+fn tests_that_prove_less_than_they_seem_to_do_not_pass() {
+    let failing = |tests: &str| {
+        let tests = format!("{tests}\n");
+        let policy = load(&[("main.rego", MAIN), ("main_test.rego", &tests)]).unwrap();
+        policy.run_tests().unwrap().iter().filter(|outcome| !outcome.passed).count()
+    };
+    let own = "package sealwright.main_test\n\nimport rego.v1\n\n";
+    assert_eq!(failing(&format!("{own}test_x if true\n\nhelper if true")), 0);
+    // One rule with two bodies is true if either is.
+    assert_eq!(failing(&format!("{own}test_x if true\n\ntest_x if false")), 1);
+    assert_eq!(failing(&format!("{own}default test_x := true\n\ntest_x if false")), 2);
+    // What a test adds to a package that decides is not there later on.
+    let deciding = "package sealwright.main\n\nimport rego.v1\n\n";
+    assert_eq!(failing(&format!("{deciding}test_x if true")), 0);
+    assert_eq!(failing(&format!("{deciding}test_x if true\n\nhelper if true")), 1);
+}

@@ -66,6 +66,8 @@ pub mod code {
     pub const EVIDENCE_INCOMPLETE: &str = "EVIDENCE_INCOMPLETE";
     /// The owners approved a newer revision of the policy than the one that would decide.
     pub const POLICY_SUPERSEDED: &str = "POLICY_SUPERSEDED";
+    /// The owners approved a policy in a form that is not known here.
+    pub const POLICY_UNREADABLE: &str = "POLICY_UNREADABLE";
     /// The owners approved two policies as one revision.
     pub const POLICY_CONFLICT: &str = "POLICY_CONFLICT";
     /// The approval of the policy has expired.

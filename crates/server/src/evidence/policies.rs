@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sealwright_attest::{Bundle, Owners, PublicKey, Statement, Timestamp, TrustedRoot, predicate};
-use sealwright_manifest::Sha256;
-use sealwright_policy::{ActivationError, PolicyApproval, PolicyPredicate, Superseded};
+use sealwright_attest::{
+    Bundle, Owners, OwnersError, PublicKey, Statement, Timestamp, TrustedRoot,
+    VerificationMaterial, VerifyError, check_log_entries, hashedrekord_body, predicate,
+};
+use sealwright_policy::{ActivationError, PolicyApproval, Superseded};
 
 use super::{Denial, EvidenceSource, Signers, code};
 
@@ -13,7 +15,8 @@ use super::{Denial, EvidenceSource, Signers, code};
 /// time is not over.
 ///
 /// # Errors
-/// [`Denial`] with `POLICY_SUPERSEDED`, `POLICY_CONFLICT` or `POLICY_EXPIRED`, or because the source
+/// [`Denial`] with `POLICY_SUPERSEDED`, `POLICY_CONFLICT`, `POLICY_UNREADABLE` or
+/// `POLICY_EXPIRED`, or because the source
 /// cannot be used.
 pub fn check_policy_in_force(
     source: &dyn EvidenceSource,
@@ -39,45 +42,93 @@ pub fn check_policy_in_force(
             format!("Entry {} is a policy that was erased: it may have been newer.", erased.index),
         ));
     }
-    for approval in approvals(&found.bundles, owners, root, active) {
+    for approval in approvals(&found.bundles, owners, root, active)? {
         active.check_against(&approval).map_err(|error| denial(&error.into()))?;
     }
     Ok(())
+}
+
+/// Signatures of different owners over one statement.
+#[derive(Default)]
+struct Group<'a> {
+    signatures: BTreeMap<String, &'a Bundle>,
+    /// It is of the type of a policy's approval, and of no form that is known here.
+    unreadable: bool,
 }
 
 /// Everything in `bundles` that enough owners signed and that may be newer than `active`.
 ///
 /// Signatures are put together by what they are over. Whoever logs a copy of one, as anybody can, or
 /// something that does not verify, adds nothing and takes nothing away.
+///
+/// # Errors
+/// [`Denial`] with `POLICY_UNREADABLE`: what enough owners signed may put the policy out of force, and
+/// nobody here can tell.
 fn approvals(
     bundles: &[Bundle],
     owners: &Owners,
     root: &TrustedRoot,
     active: &PolicyApproval,
-) -> Vec<PolicyApproval> {
-    let mut by_statement: BTreeMap<Sha256, BTreeMap<String, &Bundle>> = BTreeMap::new();
+) -> Result<Vec<PolicyApproval>, Denial> {
+    let mut groups: BTreeMap<[u8; 32], Group<'_>> = BTreeMap::new();
     for bundle in bundles.iter().filter(|bundle| may_be_newer(bundle, active)) {
-        let Ok(signed) = owners.signature(bundle, 1) else { continue };
-        if signed.check_log(bundle, root).is_ok() {
-            let signatures = by_statement.entry(signed.digest()).or_default();
-            signatures.entry(signed.key().id()).or_insert(bundle);
+        let (signer, unreadable) = match owners.signature(bundle, 1) {
+            Ok(signed) if signed.check_log(bundle, root).is_ok() => (signed.key().id(), false),
+            // The signature holds, and what it is over is nothing that we know.
+            Err(OwnersError::Signature { source: VerifyError::Schema(_), .. }) => {
+                let Some(signer) = logged_signer(bundle, owners, root) else { continue };
+                (signer, true)
+            }
+            _ => continue,
+        };
+        let group = groups.entry(*bundle.envelope().digest().as_bytes()).or_default();
+        group.unreadable |= unreadable;
+        group.signatures.entry(signer).or_insert(bundle);
+    }
+    let mut found = Vec::new();
+    for group in groups.into_values() {
+        if group.signatures.len() < owners.required() {
+            continue;
+        }
+        let signatures: Vec<Bundle> = group.signatures.into_values().cloned().collect();
+        let signed = owners.verify(&signatures, Some(root)).ok();
+        let approval = signed.and_then(|signed| PolicyApproval::of(&signed).ok());
+        match approval.filter(|_| !group.unreadable) {
+            Some(approval) => found.push(approval),
+            None => return Err(unreadable(active)),
         }
     }
-    let whole = |signatures: BTreeMap<String, &Bundle>| {
-        let signatures: Vec<Bundle> = signatures.into_values().cloned().collect();
-        let signed = owners.verify(&signatures, Some(root)).ok()?;
-        PolicyApproval::of(&signed).ok()
-    };
-    by_statement.into_values().filter_map(whole).collect()
+    Ok(found)
 }
 
-/// Spares verifying what cannot matter: policies of other names, and those that came before.
+/// The owner whose signature the bundle's hint names, if a log holds it.
+fn logged_signer(bundle: &Bundle, owners: &Owners, root: &TrustedRoot) -> Option<String> {
+    let VerificationMaterial::PublicKey { hint } = bundle.material() else { return None };
+    let key = owners.keys().iter().find(|key| key.id() == *hint)?;
+    let body = hashedrekord_body(bundle.envelope(), key);
+    check_log_entries(bundle.log_entries(), &body, root).ok()?;
+    Some(key.id())
+}
+
+/// Spares verifying what cannot matter: what is no approval of a policy, policies of other names, and those
+/// that came before. What does not say its name or revision as it should may be anything.
 fn may_be_newer(bundle: &Bundle, active: &PolicyApproval) -> bool {
     let Ok(statement) = Statement::parse(&bundle.envelope().payload) else { return false };
-    let said = PolicyPredicate::of(&statement);
-    said.is_ok_and(|said| {
-        said.name == active.predicate().name && said.revision >= active.predicate().revision
-    })
+    let said = |member: &str| &statement.predicate[member];
+    let is_other = said("name").as_str().is_some_and(|name| name != active.predicate().name);
+    let is_older =
+        said("revision").as_u64().is_some_and(|number| number < active.predicate().revision);
+    statement.predicate_type == predicate::POLICY && !is_other && !is_older
+}
+
+fn unreadable(active: &PolicyApproval) -> Denial {
+    let message = format!(
+        "The owners approved a policy that may be a newer {}, in a form that is not known here: nobody \
+         knows whether revision {} is still in force. Use a newer version of this program.",
+        active.predicate().name,
+        active.predicate().revision
+    );
+    Denial::new(code::POLICY_UNREADABLE, message)
 }
 
 fn denial(error: &ActivationError) -> Denial {

@@ -229,6 +229,23 @@ fn what_may_be_a_newer_policy_and_cannot_be_read_is_a_no() {
     let approved = Approved::running();
     approved.scene.service.state().complete = false;
     approved.denies("EVIDENCE_INCOMPLETE");
+
+    // A later version of this program may say more of a policy.
+    let approved = Approved::running();
+    let log = |revision, owners: &[&KeyFile]| {
+        let mut statement = predicate(revision).to_statement(&Sha256::of(b"later"));
+        statement.predicate["strict"] = json!(true);
+        let mut state = approved.scene.service.state();
+        for key in owners {
+            let bundle = state.log.append(sign_with(key, &statement), key);
+            state.statements.push(bundle);
+        }
+    };
+    log(2, &approved.both());
+    log(4, &[&approved.second]);
+    approved.allows();
+    log(4, &[&approved.scene.people.owner]);
+    approved.denies("POLICY_UNREADABLE");
 }
 
 #[test]
