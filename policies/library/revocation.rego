@@ -37,7 +37,10 @@ narrower(r) if is_string(target(r).signer)
 narrower(r) if is_string(target(r).model_sha256)
 
 # Looked up, and not compared with every revocation: there may be many of both.
-withdrawn_statements contains target(r).envelope_sha256 if some r in in_force
+withdrawn_statements contains statement if {
+	some r in in_force
+	statement := target(r).envelope_sha256
+}
 
 withdrawn(a) if a.envelope_sha256 in withdrawn_statements
 
