@@ -59,6 +59,6 @@ pub use time::{InvalidTime, Timestamp};
 pub use trust::{TransparencyLog, TrustError, TrustedRoot};
 pub use verify::{
     ExpectedIdentity, LogProblem, LogProof, Signed, SignerIdentity, Verified, VerifyError,
-    check_certificate, check_log_entries, check_signature, verify,
+    check_certificate, check_log_entries, check_readable, check_signature, verify, verify_no,
 };
 pub use x509::{CertificateError, CertificateTrust, CertifiedKey, PathProblem, SigningCertificate};

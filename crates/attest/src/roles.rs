@@ -6,7 +6,7 @@
 //! A principal is known by keys, and by the identities that authorities certify for the length of one
 //! signature. Whatever it signs with, it stays one principal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,6 +34,8 @@ pub use identity::{CertificateAuthority, CertificateIdentity, CertificateVerifie
 #[derive(Debug, Clone)]
 pub struct RoleBinding {
     table: RoleTable,
+    /// Places of principal and key, by the key's id.
+    holders: BTreeMap<String, (usize, usize)>,
     digest: Sha256,
     signers: Vec<String>,
     logged: Vec<LogProof>,
@@ -171,8 +173,15 @@ impl RoleBinding {
     }
 
     fn from_signed(signed: &OwnerSigned) -> Result<Self, RoleBindingError> {
+        let table = RoleTable::of_statement(signed.statement())?;
+        let of = |(place, principal): (usize, &Principal)| {
+            let keys = principal.keys.iter().enumerate();
+            keys.map(|(key, public)| (public.id(), (place, key))).collect::<Vec<_>>()
+        };
+        let holders = table.principals.iter().enumerate().flat_map(of).collect();
         Ok(Self {
-            table: RoleTable::of_statement(signed.statement())?,
+            table,
+            holders,
             digest: signed.digest(),
             signers: signed.signers().to_vec(),
             logged: signed.logged().to_vec(),
@@ -224,10 +233,9 @@ impl RoleBinding {
 
     /// Who holds the key with this [`PublicKey::id`].
     pub fn holder(&self, key_id: &str) -> Option<(&Principal, &PublicKey)> {
-        self.table.principals.iter().find_map(|principal| {
-            let key = principal.keys.iter().find(|key| key.id() == key_id)?;
-            Some((principal, key))
-        })
+        let (place, key) = *self.holders.get(key_id)?;
+        let principal = self.table.principals.get(place)?;
+        Some((principal, principal.keys.get(key)?))
     }
 
     /// Every identity, and whose it is.

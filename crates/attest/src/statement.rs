@@ -9,6 +9,7 @@ use sealwright_manifest::{Manifest, Sha256};
 
 use crate::bundle::MAX_BUNDLE_SIZE;
 use crate::json::{JsonError, from_value, parse_strict};
+use crate::predicate;
 
 /// `_type` of every statement that is written or read.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -107,6 +108,17 @@ impl Statement {
         }
         let Wire { subject, predicate_type, predicate, .. } = wire;
         Ok(Self { subject, predicate_type, predicate })
+    }
+
+    /// Whether it says no to something: a rejection (an approval that is not `APPROVED`), a revocation, or
+    /// a test result that is not `PASSED`.
+    pub fn says_no(&self) -> bool {
+        let is_not = |field: &str, yes| self.predicate.get(field).is_none_or(|found| found != yes);
+        match self.predicate_type.as_str() {
+            predicate::APPROVAL => is_not("decision", "APPROVED"),
+            predicate::TEST_RESULT => is_not("result", "PASSED"),
+            other => other == predicate::REVOCATION,
+        }
     }
 
     /// The payload to sign: compact JSON in a fixed member order.

@@ -263,6 +263,20 @@ pub fn check_certificate(
     Ok((check_with_key(bundle, &certified.key)?, certified))
 }
 
+/// Checks that a verifier that trusts the certificate of a bundle will be able to read the statement: its
+/// key is of a supported kind, the signature is valid under it, and everything of [`check_signature`].
+/// Says nothing of whose certificate that is.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn check_readable(bundle: &Bundle) -> Result<(), VerifyError> {
+    let VerificationMaterial::Certificates(chain) = bundle.material() else {
+        return Err(VerifyError::NotCertificateSigned);
+    };
+    let leaf = chain.first().ok_or(VerifyError::NotCertificateSigned)?;
+    check_with_key(bundle, &certified_key(leaf)?).map(drop)
+}
+
 fn check_with_key(bundle: &Bundle, key: &PublicKey) -> Result<Signed, VerifyError> {
     let envelope = bundle.envelope();
     if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
@@ -310,13 +324,34 @@ pub fn verify(
     roles: &RoleBinding,
     root: &TrustedRoot,
 ) -> Result<Verified, VerifyError> {
-    let (principal, key_id, signed, logged) = match bundle.material() {
+    let (verified, ended) = check(bundle, roles, root)?;
+    ended.map_or(Ok(verified), Err)
+}
+
+/// A statement that [`verify`] refuses only because the key had ended, if it says no: a rejection, a
+/// revocation, or a test result that is not `PASSED`. `None` for everything else.
+///
+/// Whoever took a key must not speak with it, and its loss must not make what it had refused allowed. What
+/// this gives may make a decision a no, and must never make one a yes: a revocation can also take back a
+/// no.
+pub fn verify_no(bundle: &Bundle, roles: &RoleBinding, root: &TrustedRoot) -> Option<Verified> {
+    let (verified, ended) = check(bundle, roles, root).ok()?;
+    (ended.is_some() && verified.statement().says_no()).then_some(verified)
+}
+
+/// All but whether the key had ended, and that.
+fn check(
+    bundle: &Bundle,
+    roles: &RoleBinding,
+    root: &TrustedRoot,
+) -> Result<(Verified, Option<VerifyError>), VerifyError> {
+    let (principal, key_ids, signed, logged) = match bundle.material() {
         VerificationMaterial::PublicKey { hint } => {
             let unknown = || VerifyError::UnknownSigner { hint: hint.clone() };
             let (principal, key) = roles.holder(hint).ok_or_else(unknown)?;
             let signed = check_signature(bundle, key)?;
             let logged = signed.check_log(bundle, root)?;
-            (principal, key.id(), signed, logged)
+            (principal, vec![key.id()], signed, logged)
         }
         VerificationMaterial::Certificates(chain) => {
             // Nobody is known by certificates.
@@ -327,21 +362,23 @@ pub fn verify(
             let signed = check_with_key(bundle, &certified_key(leaf)?)?;
             let logged = signed.check_log(bundle, root)?;
             let holder = Certified { bundle, chain, key: signed.key(), at: logged.time };
-            let (principal, key_id) = holder.find(roles, root)?;
-            (principal, key_id, signed, logged)
+            let (principal, key_ids) = holder.find(roles, root)?;
+            (principal, key_ids, signed, logged)
         }
     };
-    if let Some(ended) = principal.ended_at(&key_id, logged.time) {
-        return Err(VerifyError::KeyEnded {
-            principal: principal.name.clone(),
-            reason: ended.reason,
-            counts_before: ended.counts_before,
-            logged: logged.time,
-        });
-    }
+    // Of several ways in which it is somebody's, none may have ended; a loss is the worse end.
+    let ends = key_ids.iter().filter_map(|id| principal.ended_at(id, logged.time));
+    let ended = ends.max_by_key(|ended| ended.reason == EndReason::Lost);
+    let ended = ended.map(|ended| VerifyError::KeyEnded {
+        principal: principal.name.clone(),
+        reason: ended.reason,
+        counts_before: ended.counts_before,
+        logged: logged.time,
+    });
+    let key_id = key_ids.into_iter().next().unwrap_or_else(|| signed.key().id());
     let roles = principal.roles_at(logged.time);
     let signer = SignerIdentity { principal: principal.name.clone(), key_id, roles };
-    Ok(Verified { signed, signer, logged })
+    Ok((Verified { signed, signer, logged }, ended))
 }
 
 impl Signed {

@@ -29,6 +29,9 @@ const ANY_USAGE: &str = "2.5.29.37.0";
 /// Fulcio's otherName for user names: a UTF8String.
 const FULCIO_USER_NAME: &str = "1.3.6.1.4.1.57264.1.7";
 
+/// Fulcio's issuer of a login: plain text, and as a UTF8String.
+const FULCIO_ISSUERS: [&str; 2] = ["1.3.6.1.4.1.57264.1.1", "1.3.6.1.4.1.57264.1.8"];
+
 /// Certificates in a path, the anchor left out.
 const MAX_PATH: usize = 8;
 /// Signatures that are checked for one chain: a chain can be made to branch.
@@ -93,6 +96,11 @@ pub enum CertificateError {
         /// The time of the check.
         at: Timestamp,
     },
+    /// A certificate for a login, where one is asked for that an authority gives by its own word.
+    #[error(
+        "the certificate is for a login at an OIDC issuer: it counts only by that issuer's name"
+    )]
+    Issued,
     /// A certificate to sign with that is for another key.
     #[error("the certificate of {subject:?} is not for the signing key")]
     OtherKey {
@@ -344,6 +352,38 @@ fn check_validity(certificate: &Certificate, at: Timestamp) -> Result<(), Certif
     }
     let subject = certificate.tbs_certificate.subject.to_string();
     Err(CertificateError::Validity { subject, at })
+}
+
+/// What a DER certificate claims, trusted or not.
+pub(crate) struct Claims {
+    /// As in [`CertifiedKey::identities`].
+    pub(crate) names: Vec<String>,
+    /// Whether it is for a login at an OIDC issuer.
+    pub(crate) is_issued: bool,
+    /// That issuer, if it names one and only one.
+    pub(crate) issuer: Option<String>,
+}
+
+/// Reads what a certificate claims.
+pub(crate) fn claims(der: &[u8]) -> Result<Claims, CertificateError> {
+    let certificate = Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    let names = certified(&certificate)?.identities;
+    let [plain, text] = FULCIO_ISSUERS;
+    let extensions = certificate.tbs_certificate.extensions.as_deref().unwrap_or_default();
+    let mut issuers = Vec::new();
+    for extension in extensions {
+        let bytes = extension.extn_value.as_bytes();
+        let oid = extension.extn_id.to_string();
+        if oid == plain {
+            issuers.push(String::from_utf8(bytes.to_vec()).ok());
+        } else if oid == text {
+            issuers.push(String::from_der(bytes).ok());
+        }
+    }
+    let is_issued = !issuers.is_empty();
+    issuers.dedup();
+    let issuer = <[Option<String>; 1]>::try_from(issuers).ok().and_then(|[issuer]| issuer);
+    Ok(Claims { names, is_issued, issuer })
 }
 
 /// The key of a DER certificate, trusted or not.

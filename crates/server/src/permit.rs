@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 /// `verifier.id` of permits.
 pub const VERIFIER_ID: &str = "https://sealwright.dev/permits";
 
+/// How the role binding is named among the inputs of a verdict.
+pub(crate) const ROLE_BINDING: &str = "role-binding";
+
 /// How far the clock of whoever decides may be behind the log's.
 const MAX_SKEW_S: u64 = 300;
 
@@ -37,6 +40,10 @@ pub struct Permit {
     pub environment: String,
     /// Digest of the policy that allowed it.
     pub policy: String,
+    /// The role binding that was in force: its statement.
+    pub role_binding: String,
+    /// When it was decided, as whoever made it says.
+    pub decided_at: Timestamp,
     /// Last second at which it counts.
     pub expires_on: Timestamp,
     /// When it was logged: the log-signed time.
@@ -48,6 +55,9 @@ pub struct Permit {
     /// Leaves of the tree in which it is proven.
     #[serde(skip)]
     pub(crate) tree_size: u64,
+    /// Root of that tree.
+    #[serde(skip)]
+    pub(crate) tree_root: [u8; 32],
 }
 
 /// For how long a permit counts: a number and a unit, `s`, `m`, `h` or `d`; at most 30 days.
@@ -114,7 +124,9 @@ pub struct Needed<'a> {
     pub environment: &'a str,
     /// Digest of the policy that decides.
     pub policy: &'a str,
-    /// No permit counts for longer than this after it was logged, whatever it says.
+    /// The role binding that decides.
+    pub role_binding: &'a Sha256,
+    /// No permit counts for longer than this after it was decided or logged, whatever it says.
     pub max_age_s: u64,
     /// The time of the decision.
     pub now: Timestamp,
@@ -152,6 +164,12 @@ pub enum PermitProblem {
         /// Digest of that policy.
         found: String,
     },
+    /// It was made under another role binding.
+    #[error("it was made under the role binding {found}")]
+    Roles {
+        /// That binding's statement.
+        found: String,
+    },
     /// It was logged later than now, by our clock.
     #[error("it was logged at {logged}, which is yet to come")]
     Future {
@@ -163,6 +181,14 @@ pub enum PermitProblem {
     Expired {
         /// Its last second.
         at: Timestamp,
+    },
+    /// It has not run out, and is too old for whoever decides.
+    #[error("it counted until {at}, {max_age_s} s after it was made")]
+    TooOld {
+        /// The last second at which it counted.
+        at: Timestamp,
+        /// What was asked for.
+        max_age_s: u64,
     },
 }
 
@@ -182,24 +208,31 @@ impl Permit {
         };
         let signed = check_signature(bundle, key).map_err(unverified)?;
         let logged = signed.check_log(bundle, root).map_err(unverified)?;
-        let (environment, policy, expires_on) = terms(&signed)?;
+        let Terms { environment, policy, role_binding, decided_at, expires_on } = terms(&signed)?;
         Ok(Self {
             statement: signed.digest(),
             models: signed.statement().subject_digests(),
             environment,
             policy,
+            role_binding,
+            decided_at,
             expires_on,
             logged_at: logged.time(),
             index: logged.index(),
             origin: logged.origin().to_owned(),
             tree_size: logged.tree_size(),
+            tree_root: *logged.root(),
         })
     }
 
     /// Last second at which it counts for whoever believes no permit for longer than `max_age_s`.
+    ///
+    /// The log-signed time is that of the proof that is shown, which can be made anew; the signed time
+    /// of the decision stays.
     #[must_use]
     pub fn ends(&self, max_age_s: u64) -> Timestamp {
-        self.expires_on.min(self.logged_at.plus_seconds(max_age_s))
+        let made_at = self.decided_at.min(self.logged_at);
+        self.expires_on.min(made_at.plus_seconds(max_age_s))
     }
 
     /// Whether it is what is needed, and in force.
@@ -216,16 +249,30 @@ impl Permit {
         if self.policy != needed.policy {
             return Err(PermitProblem::Policy { found: self.policy.clone() });
         }
+        if self.role_binding != needed.role_binding.to_string() {
+            return Err(PermitProblem::Roles { found: self.role_binding.clone() });
+        }
         if self.logged_at > needed.now.plus_seconds(MAX_SKEW_S) {
             return Err(PermitProblem::Future { logged: self.logged_at });
         }
-        let at = self.ends(needed.max_age_s);
-        if needed.now > at { Err(PermitProblem::Expired { at }) } else { Ok(()) }
+        if needed.now > self.expires_on {
+            return Err(PermitProblem::Expired { at: self.expires_on });
+        }
+        let (at, max_age_s) = (self.ends(needed.max_age_s), needed.max_age_s);
+        if needed.now > at { Err(PermitProblem::TooOld { at, max_age_s }) } else { Ok(()) }
     }
 }
 
-/// Environment, policy and expiry.
-fn terms(signed: &Signed) -> Result<(String, String, Timestamp), PermitProblem> {
+/// What a permit says beside the model.
+struct Terms {
+    environment: String,
+    policy: String,
+    role_binding: String,
+    decided_at: Timestamp,
+    expires_on: Timestamp,
+}
+
+fn terms(signed: &Signed) -> Result<Terms, PermitProblem> {
     let form = |message| PermitProblem::Form { message };
     let Statement { predicate_type, predicate, .. } = signed.statement();
     if predicate_type != predicate::VERIFICATION_SUMMARY {
@@ -240,10 +287,23 @@ fn terms(signed: &Signed) -> Result<(String, String, Timestamp), PermitProblem> 
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let extension = |name: &str| text(&predicate[format!("{VSA_EXTENSION}{name}")]);
     let environment = extension("environment").ok_or(form("it names no environment"))?;
-    let expires_on = extension("expiresOn").and_then(|time| Timestamp::parse(&time).ok());
-    let expires_on = expires_on.ok_or(form("it never ends"))?;
+    let time = |text: String| Timestamp::parse(&text).ok();
+    let expires_on = extension("expiresOn").and_then(time).ok_or(form("it never ends"))?;
+    let decided_at = text(&predicate["timeVerified"]).and_then(time);
     let policy = text(&predicate["policy"]["digest"]["sha256"]);
-    Ok((environment, policy.ok_or(form("it names no policy"))?, expires_on))
+    let inputs = predicate["inputAttestations"].as_array().into_iter().flatten();
+    let mut bindings = inputs.filter(|input| input["name"] == ROLE_BINDING);
+    let role_binding = bindings.next().and_then(|input| text(&input["digest"]["sha256"]));
+    if bindings.next().is_some() {
+        return Err(form("it names two role bindings"));
+    }
+    Ok(Terms {
+        environment,
+        policy: policy.ok_or(form("it names no policy"))?,
+        role_binding: role_binding.ok_or(form("it names no role binding"))?,
+        decided_at: decided_at.ok_or(form("it does not say when it was decided"))?,
+        expires_on,
+    })
 }
 
 /// The statement of a permit: what `verdict`, which allows, says until `expires_on`.
@@ -300,16 +360,20 @@ mod tests {
             models: vec![model.to_string()],
             environment: "prod".to_owned(),
             policy: "ab".repeat(32),
+            role_binding: Sha256::of(b"roles").to_string(),
+            decided_at: time("2026-11-24T12:00:00Z"),
             expires_on: time("2026-11-24T16:00:00Z"),
             logged_at: time("2026-11-24T12:00:00Z"),
             index: 7,
             origin: "log.example".to_owned(),
             tree_size: 8,
+            tree_root: [0; 32],
         };
         let needed = Needed {
             model: &model,
             environment: "prod",
             policy: &permit.policy,
+            role_binding: &Sha256::of(b"roles"),
             max_age_s: 86_400,
             now: time("2026-11-24T12:00:00Z"),
         };
@@ -323,8 +387,13 @@ mod tests {
         assert!(matches!(at("2026-11-24T11:54:59Z"), Err(PermitProblem::Future { .. })));
         // Whoever decides believes none for long.
         let short = Needed { max_age_s: 3600, now: time("2026-11-24T13:00:01Z"), ..needed };
-        let ended = PermitProblem::Expired { at: time("2026-11-24T13:00:00Z") };
-        assert_eq!(permit.check(&short), Err(ended));
+        let ended = PermitProblem::TooOld { at: time("2026-11-24T13:00:00Z"), max_age_s: 3600 };
+        assert_eq!(permit.check(&short), Err(ended.clone()));
+        // Another proof, with a later checkpoint, makes it no younger.
+        let shown_anew = Permit { logged_at: time("2026-11-24T13:00:00Z"), ..permit.clone() };
+        assert_eq!(shown_anew.check(&short), Err(ended));
+        let others = Needed { role_binding: &Sha256::of(b"others"), ..needed };
+        assert!(matches!(permit.check(&others), Err(PermitProblem::Roles { .. })));
         let other = Sha256::of(b"other");
         let wrong = [
             Needed { model: &other, ..needed },

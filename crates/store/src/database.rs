@@ -252,6 +252,7 @@ pub(crate) fn find_sql(filter: &Filter, mark: char) -> (String, Vec<&String>) {
         }
     }
     let of_statement = [
+        ("envelope_sha256 =", &filter.envelope_sha256),
         ("project =", &filter.project),
         ("predicate_type =", &filter.predicate_type),
         ("predicate_type <>", &filter.except_type),

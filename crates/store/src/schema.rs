@@ -76,6 +76,10 @@ const INDEXES: &str = "
     CREATE INDEX statements_to_erase ON statements (retention, idx) WHERE erased_at IS NULL;
 ";
 
+/// Newer than version 2, which it changes nothing of: programs that know nothing of it keep it.
+const BY_DIGEST: &str =
+    "CREATE INDEX IF NOT EXISTS statements_by_digest ON statements (envelope_sha256, idx)";
+
 /// What version 1 lacks, but for the tables that are new.
 const FROM_1: &str = "
     DROP INDEX statements_by_type;
@@ -89,7 +93,8 @@ const FROM_1: &str = "
 /// older log are read from its checkpoints, which `verifier` must have signed.
 pub(crate) fn prepare(db: &mut Connection, verifier: &VerifierKey) -> Result<(), StoreError> {
     match db.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        VERSION => Ok(()),
+        VERSION if db.is_readonly("main")? => Ok(()),
+        VERSION => Ok(db.execute_batch(BY_DIGEST)?),
         found @ (0 | 1) => {
             let tx = db.transaction()?;
             if found == 0 {
@@ -100,6 +105,7 @@ pub(crate) fn prepare(db: &mut Connection, verifier: &VerifierKey) -> Result<(),
             }
             tx.execute_batch(SIGNERS)?;
             tx.execute_batch(INDEXES)?;
+            tx.execute_batch(BY_DIGEST)?;
             tx.pragma_update(None, "user_version", VERSION)?;
             Ok(tx.commit()?)
         }

@@ -74,6 +74,8 @@ pub struct Filter {
     pub except_type: Option<String>,
     /// They have this signer.
     pub signer: Option<String>,
+    /// They are this statement: [`StatementRecord::envelope_sha256`].
+    pub envelope_sha256: Option<String>,
     /// They belong to this project; the empty one for those that belong to none.
     pub project: Option<String>,
     /// Their index is this or a later one.

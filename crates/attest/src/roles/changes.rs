@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{EndedKey, Principal, RoleGrant, RoleTable};
+use super::{CertificateIdentity, EndedKey, Principal, RoleGrant, RoleTable};
 use crate::key::PublicKey;
 use crate::time::Timestamp;
 
@@ -135,17 +135,20 @@ fn key_changes(before: Option<&Principal>, now: &Principal, changes: &mut Vec<Ro
 }
 
 fn identity_changes(before: Option<&Principal>, now: &Principal, changes: &mut Vec<RoleChange>) {
-    let shown =
-        |p: &Principal| p.identities.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
-    let (gone, new) = differences(&before.map(shown).unwrap_or_default(), &shown(now));
+    // By id: two identities can look the same.
+    let ids = |p: &Principal| {
+        let by_id = |identity: &CertificateIdentity| (identity.id(), identity.to_string());
+        p.identities.iter().map(by_id).collect::<BTreeSet<_>>()
+    };
+    let (gone, new) = differences(&before.map(ids).unwrap_or_default(), &ids(now));
     let principal = || now.name.clone();
     changes.extend(
         gone.into_iter()
-            .map(|identity| RoleChange::IdentityRemoved { principal: principal(), identity }),
+            .map(|(_, identity)| RoleChange::IdentityRemoved { principal: principal(), identity }),
     );
     changes.extend(
         new.into_iter()
-            .map(|identity| RoleChange::IdentityAdded { principal: principal(), identity }),
+            .map(|(_, identity)| RoleChange::IdentityAdded { principal: principal(), identity }),
     );
 }
 

@@ -8,6 +8,7 @@ use crate::key::PublicKey;
 use crate::roles::{CertificateIdentity, Principal, RoleBinding};
 use crate::time::Timestamp;
 use crate::trust::TrustedRoot;
+use crate::x509::{CertificateError, claims};
 
 /// A signature by a certified key that a log is proven to hold.
 pub(super) struct Certified<'a> {
@@ -33,7 +34,8 @@ struct Search<'a> {
 }
 
 impl Certified<'_> {
-    /// The principal and the id of its identity.
+    /// The principal and the ids of all that it signed with: of each identity that the certificate
+    /// stands for, and of the key, if that is one of the principal's own. The first names the signer.
     ///
     /// Every way in which the certificate may stand for somebody is looked at: it may stand for one
     /// principal only, and nor may its key be another's.
@@ -41,31 +43,39 @@ impl Certified<'_> {
         &self,
         roles: &'r RoleBinding,
         root: &TrustedRoot,
-    ) -> Result<(&'r Principal, String), VerifyError> {
+    ) -> Result<(&'r Principal, Vec<String>), VerifyError> {
+        let by_key = roles.holder(&self.key.id()).map(|(holder, _)| holder);
+        let leaf = self.chain.first().ok_or(VerifyError::NotCertificateSigned)?;
+        let claims = claims(leaf)?;
+        let names = claims.names.iter().map(String::as_str);
+        if by_key.is_none() && !roles.may_be_certified(names, claims.issuer.as_deref()) {
+            // A stranger's, whoever vouches for it: not worth a path of signatures.
+            return Err(VerifyError::UnknownSigner { hint: claims.names.join(", ") });
+        }
         let mut search = Search::default();
         self.issued(roles, root, &mut search);
-        self.certified(roles, &mut search);
-        let Some(&(principal, identity)) = search.found.first() else {
+        if claims.is_issued {
+            // Whose authority vouches for logins vouches for whoever can log in, at any issuer.
+            search.refused.get_or_insert(CertificateError::Issued.into());
+        } else {
+            self.certified(roles, &mut search);
+        }
+        let Some(&(principal, _)) = search.found.first() else {
             let unknown = VerifyError::UnknownSigner { hint: search.names.join(", ") };
             let refused = search.refused.filter(|_| search.names.is_empty());
             return Err(refused.unwrap_or(unknown));
         };
-        let by_key = roles.holder(&self.key.id()).map(|(holder, _)| holder);
         let mut others = search.found.iter().map(|(other, _)| *other).chain(by_key);
-        match others.find(|other| other.name != principal.name) {
-            Some(other) => Err(VerifyError::AmbiguousSigner {
+        if let Some(other) = others.find(|other| other.name != principal.name) {
+            return Err(VerifyError::AmbiguousSigner {
                 first: principal.name.clone(),
                 second: other.name.clone(),
-            }),
-            None => {
-                // Of two identities, the one that still counts.
-                let counts = |(holder, identity): &&(&Principal, &CertificateIdentity)| {
-                    holder.ended_at(&identity.id(), self.at).is_none()
-                };
-                let identity = search.found.iter().find(counts).map_or(identity, |(_, i)| *i);
-                Ok((principal, identity.id()))
-            }
+            });
         }
+        let mut ids: Vec<_> = search.found.iter().map(|(_, identity)| identity.id()).collect();
+        // Anybody can have a certificate made for a key that they do not have.
+        ids.extend(by_key.map(|_| self.key.id()));
+        Ok((principal, ids))
     }
 
     /// By the word of an OIDC issuer to an authority of the trusted root.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sealwright_attest::{
     CertificateVerifier, OidcIdentity, SigningCertificate, Verified, certified_hashedrekord_body,
+    verify_no,
 };
 
 use super::*;
@@ -193,8 +194,16 @@ impl Authority {
     }
 
     fn approval_with(&self, world: &mut World, key: &KeyFile, emails: &[&str]) -> Bundle {
+        self.approval_as(world, key, params(emails))
+    }
+
+    fn approval_as(
+        &self,
+        world: &mut World,
+        key: &KeyFile,
+        mut params: rcgen::CertificateParams,
+    ) -> Bundle {
         let pair = rcgen::KeyPair::from_pem(&key.unencrypted_pem().unwrap()).unwrap();
-        let mut params = params(emails);
         params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::CodeSigning];
         let leaf = params.signed_by(&pair, &self.issuer).unwrap().pem();
@@ -293,4 +302,104 @@ fn a_plain_authority_certifies_whom_the_owners_say() {
     altered["dsseEnvelope"]["payload"] = "e30=".into();
     assert_eq!(with(&Bundle::from_value(altered).unwrap()), Err("SIGNATURE_INVALID"));
     assert_eq!(with(&good.with_log_entries(vec![])), Err("NOT_LOGGED"));
+}
+
+#[test]
+fn a_certificate_does_not_bring_a_lost_key_back() {
+    let mut world = World::new();
+    let authority = Authority::new();
+    let officer = KeyFile::from_pem(&world.officer.unencrypted_pem().unwrap(), None).unwrap();
+    let bundle = authority.approval_with(&mut world, &officer, &[LEAD]);
+    let id = officer.public_key().id();
+    let ends = |ended: Value| {
+        let binding = bound(
+            &world,
+            json!([{
+                "name": "officer", "publicKeys": [pem(&officer)], "ended": ended,
+                "identities": [
+                    {"subject": LEAD, "ca": authority.pem},
+                    {"subject": LEAD, "issuer": ISSUER},
+                ],
+                "roles": grant(LOGGED_AT),
+            }]),
+        )
+        .unwrap();
+        let root = world.root().with_certificates(Arc::new(Vouching(Ok((LEAD, ISSUER)))));
+        let identities = binding.identities().map(|(_, identity)| identity.id()).collect();
+        (decided(verify(&bundle, &binding, &root)), identities)
+    };
+    let (fine, identities): (_, Vec<String>) = ends(json!([]));
+    assert!(fine.is_ok(), "{fine:?}");
+    let end = |id: &str, reason: &str| json!({"keyId": id, "countsBefore": time(LOGGED_AT), "reason": reason});
+    assert_eq!(ends(json!([end(&id, "LOST")])).0, Err("KEY_LOST"));
+    assert_eq!(ends(json!([end(&id, "REPLACED")])).0, Err("KEY_REPLACED"));
+    for identity in &identities {
+        assert_eq!(ends(json!([end(identity, "LOST")])).0, Err("KEY_LOST"));
+        let both = json!([end(&id, "REPLACED"), end(identity, "LOST")]);
+        assert_eq!(ends(both).0, Err("KEY_LOST"));
+    }
+}
+
+#[test]
+fn an_authority_of_logins_is_no_plain_one() {
+    let mut world = World::new();
+    let authority = Authority::new();
+    let certified = json!([{"subject": LEAD, "ca": authority.pem}]);
+    let binding = bound(
+        &world,
+        json!([{"name": "lead", "identities": certified, "roles": grant(LOGGED_AT)}]),
+    )
+    .unwrap();
+    for (last, content) in [(1, b"https://id.example".to_vec()), (8, b"\x0c\x01x".to_vec())] {
+        let mut params = params(&[LEAD]);
+        let oid = [1, 3, 6, 1, 4, 1, 57264, 1, last];
+        params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&oid, content)];
+        let key = KeyFile::generate(Curve::P256).unwrap();
+        let bundle = authority.approval_as(&mut world, &key, params);
+        assert_eq!(decided(verify(&bundle, &binding, &world.root())), Err("CERTIFICATE_INVALID"));
+    }
+}
+
+#[test]
+fn a_no_by_a_lost_key_is_kept_apart() {
+    let mut world = World::new();
+    let id = world.officer.public_key().id();
+    let mut of = |decision: &str| {
+        let mut statement = approval_statement();
+        statement.predicate["decision"] = json!(decision);
+        let bundle = sign(statement.to_payload(), &world.officer, "").unwrap();
+        let key = world.officer.public_key().clone();
+        world.log(bundle, &key, LOGGED_AT)
+    };
+    let (yes, no) = (of("APPROVED"), of("REJECTED"));
+    let ended = json!([{"keyId": id, "countsBefore": time(LOGGED_AT), "reason": "LOST"}]);
+    let with = |ended: Value| {
+        bound(
+            &world,
+            json!([{
+                "name": "officer", "publicKeys": [pem(&world.officer)], "ended": ended,
+                "roles": grant(LOGGED_AT),
+            }]),
+        )
+        .unwrap()
+    };
+    let (lost, held) = (with(ended), with(json!([])));
+    assert_eq!(decided(verify(&no, &lost, &world.root())), Err("KEY_LOST"));
+    let kept = verify_no(&no, &lost, &world.root()).unwrap();
+    assert_eq!(kept.signer().roles(), ["compliance"]);
+    assert!(verify_no(&yes, &lost, &world.root()).is_none());
+    assert!(verify_no(&no, &held, &world.root()).is_none());
+    assert!(verify_no(&no.with_log_entries(vec![]), &lost, &world.root()).is_none());
+}
+
+#[test]
+fn identities_that_look_the_same_are_two() {
+    let world = World::new();
+    let with = |subject: &str, issuer: &str| {
+        let identities = json!([{"subject": subject, "issuer": issuer}]);
+        let principals = json!([{"name": "a", "identities": identities, "roles": []}]);
+        bound(&world, principals).unwrap().table().clone()
+    };
+    let (one, two) = (with("a by b", "c"), with("a", "b by c"));
+    assert_eq!(two.changes_since(Some(&one)).len(), 2);
 }

@@ -23,7 +23,7 @@ const REFUSE: &str = "I have reviewed the evidence and reject this model.";
 /// Approve a model in a role, as a person.
 ///
 /// What is signed is shown first, with all that is known about the model, and on a terminal it is asked
-/// for. The role is the capacity in which you sign; that your key may speak in it is for the owner's
+/// for. The role is the capacity in which you sign; that your key may speak in it is for the owners'
 /// role binding to say, when the approval is verified.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

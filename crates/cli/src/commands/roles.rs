@@ -7,6 +7,7 @@ mod add;
 mod diff;
 mod draft;
 mod end;
+mod latest;
 mod lost;
 mod publish;
 mod rotate;

@@ -58,6 +58,11 @@ fn no_permit_no_pod() {
     webhook.stop();
     assert_eq!(permit(&team, &format!("show sha256:{digest}")).code, Some(0));
     assert_eq!(permit(&team, "show model --environment staging").code, Some(1));
+    assert_eq!(permit(&team, "show model --policy starter").code, Some(0));
+    let other = team.home.run("policy init other --profile clinic");
+    assert_eq!(other.code, Some(0), "{other:#?}");
+    let other = permit(&team, "show model --policy other");
+    assert_eq!((other.code, &other.json()["permits"][0]["in_force"]), (Some(1), &false.into()));
     let list = permit(&team, "list").succeeded().json();
     assert_eq!(list["permits"].as_array().unwrap().len(), 1);
     let said = team
@@ -83,6 +88,13 @@ fn no_permit_no_pod() {
     wait_for(&team, "show other", |value| value["ok"] == true);
     let again = permit(&team, "show model").json();
     assert_eq!(again["permits"].as_array().unwrap().len(), 1, "{again:#}");
+
+    // Nobody's key makes permits.
+    let Team { home, service } = team;
+    service.stop();
+    home.write("permits.toml", FILE.replace("stranger.key", "lead.key"));
+    let ran = home.run("serve --data data --listen 127.0.0.1:0 --permits permits.toml");
+    ran.failed(2, "for permits alone");
 }
 
 /// Another model that passes the same gates.

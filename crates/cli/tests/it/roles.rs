@@ -186,6 +186,47 @@ fn keys_are_replaced_and_lost_by_commands() {
         .failed(2, "is not newer than 3");
 }
 
+/// Two changes, one after the other, by what the commands say is next.
+#[test]
+fn the_steps_that_are_named_lead_on() {
+    let team = Team::new();
+    let home = &team.home;
+    team.approve_fully("model");
+    let service = team.service_args();
+    for (revision, until) in [(1, "2098-01-01T00:00:00Z"), (2, "2097-01-01T00:00:00Z")] {
+        let end = "roles end roles.json --principal officer@loans.example --role compliance --at";
+        let said = home.json(&format!("{end} {until}"));
+        assert_eq!(said["revision"], revision);
+        for line in said["next"].as_array().unwrap() {
+            let line = text(line).strip_prefix("sealwright ").unwrap();
+            let line = line
+                .replace("ANOTHER-OWNER.pub", "keys/head.pub")
+                .replace("OWNER.pub", "keys/owner.pub")
+                .replace("ANOTHER-OWNER", "keys/head.key")
+                .replace("OWNER", "keys/owner.key")
+                .replace("--service URL", &service);
+            home.must(&line);
+        }
+        home.write("given.json", home.read(format!("roles-{revision}.sigstore.json")));
+        let decided = decide(&team);
+        assert_eq!(codes(&decided), (true, vec![]));
+        assert_eq!(decided.json()["verdict"]["roles"]["revision"], revision);
+    }
+    // Another binding with a revision that is logged is signed by nobody who asks the service.
+    let mut roles = home.read_json("roles.json");
+    roles["principals"][0]["roles"] = json!([]);
+    home.write("roles.json", roles.to_string());
+    home.run(&format!("roles sign roles.json -o other.json --key keys/owner.key {service}"))
+        .failed(2, "revision 2 is not newer than 2");
+    home.must("roles sign roles.json -o other.json --key keys/owner.key");
+    home.must("roles sign --add other.json --key keys/head.key");
+    home.run(&format!("roles publish other.json {OWNERS} {service}"))
+        .failed(2, "revision 2 is not newer than 2");
+    // What cannot be read is not revision 0.
+    home.run("roles end roles.json --principal officer@loans.example --published nowhere.json")
+        .failed(2, "does not exist");
+}
+
 #[test]
 fn drafts_grow_from_nothing_and_mistakes_write_nothing() {
     let home = Home::with_keys();
@@ -290,11 +331,14 @@ fn an_approval_without_a_key_counts_by_identity() {
         let made = javascript(&instance, &["attest", trust, name, "keyless.json"]);
         assert!(made.status.success(), "{made:?}");
         // Stock clients log the entry and keep the statement to themselves.
-        service.client().submit_json(&home.read_json("keyless.json"), None).unwrap();
+        service.client().submit_json(&home.read_json("keyless.json"), None)
     };
-    approve("APPROVED", "approval");
+    approve("APPROVED", "approval").unwrap();
     assert_eq!(decide(), (true, vec![]));
     // With another key for one signature, the same person: a no is a no.
-    approve("REJECTED", "rejection");
+    approve("REJECTED", "rejection").unwrap();
     assert_eq!(decide(), (false, vec!["REJECTED".to_owned()]));
+    // One that no verifier could read is not taken as if it had been heard.
+    let refused = approve("NO", "misspelt").unwrap_err();
+    assert!(refused.to_string().contains("decision"), "{refused}");
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sealwright_attest::{PublicKey, Statement, Subject, Timestamp, TrustedRoot, predicate};
+use sealwright_attest::{
+    PublicKey, RoleBinding, Statement, Subject, Timestamp, TrustedRoot, predicate,
+};
 use sealwright_manifest::Sha256;
 use sealwright_policy::{DecisionInput, Request, Summary, Verdict, Violation, decide};
 use serde::Serialize;
@@ -18,9 +20,9 @@ use super::review::{Response, Review, Unreadable};
 use super::scope::{NothingRuns, Scope, scope};
 use crate::evidence::{
     Denial, Evidence, EvidenceSource, LogMemory, LogState, RoleBindings, RolesRecord, find_permit,
-    gather,
+    gather, is_weighty,
 };
-use crate::permit::{Needed, Permit};
+use crate::permit::{Needed, Permit, ROLE_BINDING};
 use crate::text;
 
 /// `verifier.id` of the webhook's verification summaries.
@@ -118,14 +120,27 @@ impl Admission {
     /// with this decisions file left unlogged is logged first.
     ///
     /// # Errors
-    /// When the state beside the decisions file cannot be read, or there are no threads.
+    /// When the key is somebody's in the role binding or the permit key, when the state beside the
+    /// decisions file cannot be read or is another process's, or there are no threads.
     pub fn with_signer(
         mut self,
         signer: SharedSigner,
         log: Arc<dyn StatementLog>,
     ) -> std::io::Result<Self> {
-        let decisions = self.decisions.path().to_owned();
-        let work = Work::new(decisions, signer, log, self.root.clone())?;
+        let id = signer.public_key().id();
+        if let Some((principal, _)) = self.roles.newest().holder(&id) {
+            let name = &principal.name;
+            return Err(std::io::Error::other(format!(
+                "the key that signs verdicts is that of {name:?} in the role binding; it has to be for \
+                 verdicts alone"
+            )));
+        }
+        if self.permits.as_ref().is_some_and(|rule| rule.key.id() == id) {
+            return Err(std::io::Error::other(
+                "the key that signs verdicts is the permit key; it has to be for verdicts alone",
+            ));
+        }
+        let work = Work::new(&self.decisions, signer, log, self.root.clone())?;
         self.publisher = Some(Publisher::start(work)?);
         Ok(self)
     }
@@ -276,7 +291,7 @@ impl Admission {
         if decision.allowed
             && let Some(rule) = &self.permits
         {
-            match self.permit(rule, model, &log, decision.time) {
+            match self.permit(rule, model, (&log, &roles), decision.time) {
                 Ok(permit) => decision.permit = Some(permit),
                 Err(denial) => decision.deny_also(denial),
             }
@@ -307,13 +322,14 @@ impl Admission {
         &self,
         rule: &PermitRule,
         model: &ModelReference,
-        log: &LogState,
+        (log, roles): (&LogState, &RoleBinding),
         now: Timestamp,
     ) -> Result<Permit, Denial> {
         let needed = Needed {
             model: model.digest(),
             environment: &self.environment,
             policy: self.policy.digest(),
+            role_binding: &roles.digest(),
             max_age_s: rule.max_age_s,
             now,
         };
@@ -341,6 +357,14 @@ impl Admission {
                 "sealwright: the role binding is in no log \
                  (insecure_unlogged_roles); decision {id}"
             ));
+        }
+        if *allowed {
+            let weighty = decision.ignored.iter().filter(|reason| is_weighty(reason));
+            warnings.extend(
+                weighty
+                    .take(MAX_LINES)
+                    .map(|reason| format!("sealwright: ignored {reason}; decision {id}")),
+            );
         }
         let status = match (allowed, asked) {
             (true, _) => 200,
@@ -424,7 +448,7 @@ impl Admission {
     ) -> Option<Value> {
         let (model, question) = (decision.model.as_ref()?, decision.question.as_ref()?);
         let mut resources =
-            vec![("role-binding", roles.statement), ("trusted-root", self.root_digest)];
+            vec![(ROLE_BINDING, roles.statement), ("trusted-root", self.root_digest)];
         resources.extend(input.map(|digest| ("policy-input", digest)));
         let mut statements: Vec<String> =
             decision.verdict.iter().flat_map(Verdict::statements).map(str::to_owned).collect();

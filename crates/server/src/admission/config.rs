@@ -228,8 +228,8 @@ fn default_permit_max_age_s() -> u64 {
 }
 
 impl Admission {
-    /// Loads everything that `config` names. Nothing is read again later, so that one process
-    /// decides by one policy and one role binding.
+    /// Loads everything that `config` names. No file is read again later; newer role
+    /// bindings of the owners are taken from the log.
     ///
     /// # Errors
     /// [`ConfigError`].

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     logged: Gauge,
     refused: Gauge,
     failures: Gauge,
+    dead: Gauge,
 }
 
 impl Metrics {
@@ -42,10 +43,13 @@ impl Metrics {
         let behind_seconds = gauge(registry, "verdicts_behind_seconds", help);
         let help = "Verdicts logged since the start";
         let logged = gauge(registry, "verdicts_logged", help);
-        let help = "Verdicts that the service refused for good since the start";
+        let help =
+            "Verdicts refused by the service for good, or not fit to be signed, since the start";
         let refused = gauge(registry, "verdicts_refused", help);
         let help = "Tries to log a verdict that failed since the start";
         let failures = gauge(registry, "verdicts_failures", help);
+        let help = "1 if the thread that logs verdicts has ended, and a restart is needed";
+        let dead = gauge(registry, "verdicts_stopped", help);
         Self {
             registry: all,
             allowed,
@@ -55,6 +59,7 @@ impl Metrics {
             logged,
             refused,
             failures,
+            dead,
         }
     }
 
@@ -87,6 +92,7 @@ impl Metrics {
             set(&self.logged, read(&progress.logged));
             set(&self.refused, read(&progress.refused));
             set(&self.failures, read(&progress.failures));
+            set(&self.dead, read(&progress.dead));
         }
         let mut text = String::new();
         // Writing into a string does not fail.

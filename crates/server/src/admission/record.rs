@@ -12,7 +12,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sealwright_manifest::Sha256;
 use serde::Serialize;
@@ -28,6 +29,9 @@ pub(crate) struct DecisionLog {
     path: PathBuf,
     /// Held while one record is appended, so that records do not mix.
     file: Mutex<File>,
+    /// How much of it is on disk for certain: what comes after may be a decision that was answered with
+    /// a no, because its record could not be written.
+    durable: Arc<AtomicU64>,
 }
 
 /// Where a policy input of a decisions file is that is too large for its record.
@@ -50,7 +54,14 @@ impl DecisionLog {
         }
         // The name must survive a crash, too.
         File::open(durable::parent(path))?.sync_all()?;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
+        file.sync_all()?;
+        let durable = Arc::new(file.metadata()?.len().into());
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), durable })
+    }
+
+    /// How many bytes of the file may be acted upon. It grows.
+    pub(crate) fn durable(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.durable)
     }
 
     /// Where it is.
@@ -69,7 +80,8 @@ impl DecisionLog {
         durable::replace(&input_file(&self.path, digest), json)
     }
 
-    /// Appends one record. When this returns, the record is on disk.
+    /// Appends one record. When this returns, the record is on disk; or it is an error, and the record
+    /// is taken back if that is possible.
     pub(crate) fn append<R: Serialize>(&self, record: &R) -> io::Result<()> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
@@ -78,9 +90,30 @@ impl DecisionLog {
         if !ends_with_newline(&file)? {
             line.insert(0, b'\n');
         }
-        write_once(&mut file, &line)?;
-        file.sync_data()
+        let before = file.metadata()?.len();
+        let written = write_once(&mut file, &line).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            let most = before.saturating_add(line.len() as u64);
+            if let Err(error) = take_back(&file, before, most) {
+                tracing::error!(
+                    %error, offset = before,
+                    "the decisions file may keep a record of a decision that was answered with a no"
+                );
+            }
+            return Err(error);
+        }
+        self.durable.fetch_max(file.metadata()?.len(), Ordering::Release);
+        Ok(())
     }
+}
+
+/// Cuts the file to `length`, unless somebody else has appended to it: it has more than `most` bytes.
+fn take_back(file: &File, length: u64, most: u64) -> io::Result<()> {
+    if file.metadata()?.len() > most {
+        return Err(io::Error::other("another process appends to it"));
+    }
+    file.set_len(length)?;
+    file.sync_data()
 }
 
 fn ends_with_newline(file: &File) -> io::Result<bool> {
@@ -124,7 +157,23 @@ mod tests {
         assert!(DecisionLog::open(Path::new("/nowhere/decisions.jsonl")).is_err());
         assert!(DecisionLog::open(Path::new("/dev/full")).is_err());
         let full = OpenOptions::new().read(true).append(true).open("/dev/full").unwrap();
-        let log = DecisionLog { path: "/dev/full".into(), file: Mutex::new(full) };
+        let durable = Arc::default();
+        let log = DecisionLog { path: "/dev/full".into(), file: Mutex::new(full), durable };
         assert!(log.append(&1).is_err());
+        assert_eq!(log.durable.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn what_was_not_synced_is_taken_back_but_not_what_others_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("decisions.jsonl");
+        let log = DecisionLog::open(&path).unwrap();
+        log.append(&1).unwrap();
+        assert_eq!(log.durable.load(Ordering::Acquire), 2);
+        std::fs::write(&path, "1\n{\"id\":1").unwrap();
+        let file = log.file.lock().unwrap();
+        assert!(take_back(&file, 2, 8).is_err());
+        take_back(&file, 2, 9).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
     }
 }

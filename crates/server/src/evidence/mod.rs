@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sealwright_attest::predicate::{REVOCATION, VERIFICATION_SUMMARY};
 use sealwright_attest::{
     Bundle, LogProof, PublicKey, RoleBinding, Statement, Timestamp, TrustedRoot, Verified, verify,
+    verify_no,
 };
 use sealwright_manifest::Sha256;
 use sealwright_policy::LogView;
@@ -20,6 +21,7 @@ use sealwright_tlog::{Hash, verify_checkpoint};
 use crate::client::ErasedStatement;
 use crate::text;
 
+mod noes;
 mod permits;
 mod policies;
 mod roles;
@@ -72,6 +74,8 @@ pub mod code {
     pub const ROLES_AMBIGUOUS: &str = "ROLES_AMBIGUOUS";
     /// The owners signed a newer role binding that cannot be read.
     pub const ROLES_UNREADABLE: &str = "ROLES_UNREADABLE";
+    /// A key that was lost or replaced has said no, and nobody has taken that back.
+    pub const NO_BY_LOST_KEY: &str = "NO_BY_LOST_KEY";
     /// A role binding was erased that may have been newer than the one in force.
     pub const ROLES_ERASED: &str = "ROLES_ERASED";
     /// The log's history is not one history.
@@ -82,6 +86,8 @@ pub mod code {
     pub const PERMIT_EXPIRED: &str = "PERMIT_EXPIRED";
     /// The permit was made by another policy than the one that decides.
     pub const PERMIT_OTHER_POLICY: &str = "PERMIT_OTHER_POLICY";
+    /// The permit was made under another role binding than the one in force.
+    pub const PERMIT_OTHER_ROLES: &str = "PERMIT_OTHER_ROLES";
 }
 
 /// Everything that a decision about one model rests on.
@@ -139,9 +145,9 @@ pub fn gather(
     model: &Sha256,
 ) -> Result<Evidence, Denial> {
     let mut log = memory.current(source, root)?;
-    let in_force = roles.in_force(source, root)?;
+    let in_force = roles.in_force(source, root, &log.origin)?;
     let roles = in_force.as_ref();
-    let (mut verified, mut ignored) = (Vec::new(), Vec::new());
+    let (mut verified, mut ignored, mut noes) = (Vec::new(), Vec::new(), Vec::new());
     let about = source.statements_about(model)?;
     let revocations = source.statements_by(REVOCATION, &signers(roles))?;
     if !about.complete || !revocations.complete {
@@ -159,9 +165,14 @@ pub fn gather(
             Ok(statement) if statement.logged().origin() == log.origin => verified.push(statement),
             Err(_) if is_unverified_verdict(&bundle) => {}
             Ok(_) => ignored.push(format!("OTHER_LOG: logged elsewhere than in {}", log.origin)),
-            Err(error) => ignored.push(format!("{}: {error}", error.code())),
+            Err(error) => {
+                noes.extend(verify_no(&bundle, roles, root));
+                ignored.push(format!("{}: {error}", error.code()));
+            }
         }
     }
+    noes.retain(|no| no.logged().origin() == log.origin);
+    let noes = noes::sort(noes, &verified, model)?;
     // A no holds until its author takes it back, whatever was said after it: what was erased may have
     // been one, and then nothing of its type can be believed, be it earlier or later.
     verified.retain(|statement| {
@@ -172,6 +183,8 @@ pub fn gather(
         ignored.push(format!("ERASED: entry {} may have said no to entry {index}", gap.index));
         false
     });
+    // Only now: what a lost key said must not spoil what others say of the same type.
+    verified.extend(noes);
     // A statement may have been logged after the first question.
     let bindings = roles.logged().iter().filter(|proof| proof.origin() == log.origin);
     let proofs: Vec<_> = verified.iter().map(Verified::logged).chain(bindings).collect();
@@ -335,19 +348,22 @@ impl LogState {
     /// A statement that is proven in a larger tree than the current one, or in another tree of the
     /// same size, shows that the checkpoint is not the log's newest or that the log has two.
     fn covers(&self, proof: &LogProof) -> Result<(), Denial> {
-        if proof.tree_size() > self.size {
+        self.covers_tree(proof.tree_size(), proof.root(), "a statement")
+    }
+
+    /// The same for `what`, which is proven in the tree of `size` leaves with this root.
+    fn covers_tree(&self, size: u64, root: &[u8; 32], what: &str) -> Result<(), Denial> {
+        if size > self.size {
             return Err(Denial::new(
                 code::LOG_ROLLED_BACK,
                 format!(
-                    "The log {} shows {} entries, and a statement proven in {}; it was restored \
-                     from an old copy or hides entries.",
-                    self.origin,
-                    self.size,
-                    proof.tree_size()
+                    "The log {} shows {} entries, and {what} proven in {size}; it was restored from \
+                     an old copy or hides entries.",
+                    self.origin, self.size
                 ),
             ));
         }
-        if proof.tree_size() == self.size && proof.root() != self.root.as_bytes() {
+        if size == self.size && root != self.root.as_bytes() {
             return Err(Denial::new(
                 code::LOG_INCONSISTENT,
                 format!("The log {} has two trees of {} entries.", self.origin, self.size),
@@ -410,16 +426,26 @@ fn verified_checkpoint(
     Err(invalid(reason))
 }
 
+/// Why something is ignored that people have to know of, whatever else was ignored: somebody with a
+/// role may have said it.
+pub(crate) fn is_weighty(reason: &str) -> bool {
+    ["KEY_LOST:", "KEY_REPLACED:", "AMBIGUOUS_SIGNER:", "ERASED:"]
+        .iter()
+        .any(|code| reason.starts_with(code))
+}
+
 fn shorten(mut ignored: Vec<String>) -> Vec<String> {
     for reason in &mut ignored {
         *reason = text::line(reason, 200);
     }
     ignored.sort_unstable();
     ignored.dedup();
-    let more = ignored.len().saturating_sub(MAX_IGNORED);
+    let (mut kept, mut others): (Vec<_>, Vec<_>) = ignored.into_iter().partition(|r| is_weighty(r));
+    let more = others.len().saturating_sub(MAX_IGNORED);
+    others.truncate(MAX_IGNORED);
+    kept.extend(others);
     if more > 0 {
-        ignored.truncate(MAX_IGNORED);
-        ignored.push(format!("{more} more"));
+        kept.push(format!("{more} more"));
     }
-    ignored
+    kept
 }

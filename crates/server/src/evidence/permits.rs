@@ -34,8 +34,7 @@ pub(crate) fn find_permit(
         let since = since.unwrap_or(needed.now);
         let found = source.permits(needed.model, &key.id(), since)?;
         match newest(&found.bundles, key, root, log, needed) {
-            Ok(permit) if permit.tree_size <= log.size => return Ok(permit),
-            Ok(permit) => return covered(source, (root, memory), permit),
+            Ok(permit) => return covered(source, (root, memory), log, permit),
             Err(problem) => best = problem,
         }
         if back >= all {
@@ -70,24 +69,20 @@ fn newest(
     Err(best)
 }
 
-/// A permit may have been logged after the log was looked at.
+/// A permit may have been logged after the log was looked at; what it is proven in has to be that log.
 fn covered(
     source: &dyn EvidenceSource,
     (root, memory): (&TrustedRoot, &LogMemory),
+    log: &LogState,
     permit: Permit,
 ) -> Result<Permit, Denial> {
-    let log = memory.current(source, root)?;
     if permit.tree_size <= log.size {
-        return Ok(permit);
+        log.covers_tree(permit.tree_size, &permit.tree_root, "a permit")?;
+    } else {
+        let log = memory.current(source, root)?;
+        log.covers_tree(permit.tree_size, &permit.tree_root, "a permit")?;
     }
-    Err(Denial::new(
-        code::LOG_ROLLED_BACK,
-        format!(
-            "The log {} shows {} entries, and a permit proven in {}; it was restored from an old copy \
-             or hides entries.",
-            log.origin, log.size, permit.tree_size
-        ),
-    ))
+    Ok(permit)
 }
 
 fn denial(best: Option<PermitProblem>, needed: &Needed<'_>) -> Denial {
@@ -99,6 +94,24 @@ fn denial(best: Option<PermitProblem>, needed: &Needed<'_>) -> Denial {
                 "The newest permit for environment {environment} ran out at {at} and was not renewed: \
                  something may have been revoked that is kept from here; look at the service that \
                  makes permits."
+            ),
+        ),
+        Some(PermitProblem::TooOld { at, max_age_s }) => Denial::new(
+            code::PERMIT_EXPIRED,
+            format!(
+                "The newest permit for environment {environment} has not run out, and counts here for no \
+                 longer than {max_age_s} s, which ended at {at}; the service that makes permits did \
+                 not renew it in time, or --permit-max-age is too short for it."
+            ),
+        ),
+        Some(PermitProblem::Roles { found }) => Denial::new(
+            code::PERMIT_OTHER_ROLES,
+            format!(
+                "The permit for environment {environment} was made under the role binding {}, and {} is \
+                 in force; if it stays so, something keeps the newer one from the service that makes \
+                 permits, or from here.",
+                text::line(&found, 64),
+                needed.role_binding
             ),
         ),
         Some(PermitProblem::Policy { found }) => Denial::new(

@@ -10,12 +10,12 @@
 //! process, and at least the one that it was given, stays in force.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sealwright_attest::predicate::ROLE_BINDING;
 use sealwright_attest::{
     Bundle, LogProof, Owners, OwnersError, PublicKey, RoleBinding, RoleBindingError, Statement,
-    TrustedRoot, VerificationMaterial, VerifyError,
+    TrustedRoot, VerificationMaterial, VerifyError, check_log_entries, hashedrekord_body,
 };
 use sealwright_manifest::Sha256;
 
@@ -26,8 +26,18 @@ use crate::client::ErasedStatement;
 #[derive(Debug)]
 pub struct RoleBindings {
     owners: Owners,
+    memory: Mutex<Memory>,
+}
+
+/// What is not forgotten while the process runs, whatever the service shows later.
+#[derive(Debug)]
+struct Memory {
     /// Its revision only ever grows.
-    newest: Mutex<Arc<RoleBinding>>,
+    newest: Arc<RoleBinding>,
+    /// The binding in force must have a higher revision than this.
+    above: Option<(u64, Denial)>,
+    /// All signatures of the binding in force must have been logged after this entry.
+    after: Option<(u64, Denial)>,
 }
 
 /// Signatures of different owners over one payload.
@@ -37,20 +47,29 @@ struct Group {
     signers: BTreeSet<String>,
     /// Owners signed it, and it is not well-formed as far as this program can tell.
     unreadable: bool,
+    /// Of the last signature.
+    last_entry: u64,
 }
 
 impl RoleBindings {
     /// Begins with the binding that the verifier was given.
     #[must_use]
     pub fn new(owners: Owners, given: RoleBinding) -> Self {
-        Self { owners, newest: Mutex::new(Arc::new(given)) }
+        Self {
+            owners,
+            memory: Mutex::new(Memory { newest: Arc::new(given), above: None, after: None }),
+        }
     }
 
     /// The newest binding seen so far.
     #[must_use]
     pub fn newest(&self) -> Arc<RoleBinding> {
-        // A panic elsewhere cannot leave half a binding behind.
-        Arc::clone(&self.newest.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.remembered().newest)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Memory> {
+        // A panic elsewhere cannot leave half an entry behind.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The owners.
@@ -63,11 +82,13 @@ impl RoleBindings {
     ///
     /// # Errors
     /// [`Denial`] when the source fails or keeps something back, when two bindings claim one revision,
-    /// when the newest one cannot be read, and when one was erased that may have been newer.
+    /// when the newest one cannot be read, and when one was erased from the log `origin` that may have
+    /// been newer. Each of these holds until there is a newer binding, also when it is not shown again.
     pub fn in_force(
         &self,
         source: &dyn EvidenceSource,
         root: &TrustedRoot,
+        origin: &str,
     ) -> Result<Arc<RoleBinding>, Denial> {
         let keys = self.owners.keys().iter().map(PublicKey::id).collect();
         let signers = Signers { keys, ..Signers::default() };
@@ -75,14 +96,19 @@ impl RoleBindings {
         if !found.complete {
             return Err(incomplete());
         }
-        let known = self.newest();
-        let mut newer = Vec::new();
-        for group in self.groups(found.bundles, root).into_values() {
-            newer.extend(self.binding(&group, root, &known)?);
+        let mut readable = Vec::new();
+        let groups = self.groups(found.bundles, root);
+        let mut memory = self.remembered();
+        // All of them first: what cannot be read is mended by a newer one, wherever that stands.
+        for group in groups.into_values() {
+            match self.binding(&group, root) {
+                Ok(binding) => readable.extend(binding),
+                Err(reason) => memory.unreadable(&group, &reason),
+            }
         }
-        let in_force = self.advance(newer)?;
-        check_erased(&found.erased, &signers, &in_force)?;
-        Ok(in_force)
+        memory.advance(readable);
+        memory.erased(&found.erased, &signers);
+        memory.in_force(origin)
     }
 
     /// The owners' signatures that count, by what they are over. Strangers' are passed over.
@@ -91,10 +117,12 @@ impl RoleBindings {
         for bundle in bundles {
             let group = *bundle.envelope().digest().as_bytes();
             match self.owners.signature(&bundle, 1) {
-                Ok(signed) if signed.check_log(&bundle, root).is_ok() => {
+                Ok(signed) => {
+                    let Ok(proof) = signed.check_log(&bundle, root) else { continue };
                     let group = groups.entry(group).or_default();
                     // Once for each owner: the same may be logged again as its twin.
                     if group.signers.insert(signed.key().id()) {
+                        group.last_entry = group.last_entry.max(proof.index());
                         group.bundles.push(bundle);
                     }
                 }
@@ -106,9 +134,16 @@ impl RoleBindings {
                     let VerificationMaterial::PublicKey { hint } = bundle.material() else {
                         continue;
                     };
-                    let (hint, group) = (hint.clone(), groups.entry(group).or_default());
-                    if !hint.is_empty() && group.signers.insert(hint) {
+                    let mut keys = self.owners.keys().iter();
+                    let Some(key) = keys.find(|key| key.id() == *hint) else { continue };
+                    let body = hashedrekord_body(bundle.envelope(), key);
+                    let Ok(proof) = check_log_entries(bundle.log_entries(), &body, root) else {
+                        continue;
+                    };
+                    let group = groups.entry(group).or_default();
+                    if group.signers.insert(key.id()) {
                         group.unreadable = true;
+                        group.last_entry = group.last_entry.max(proof.index());
                         group.bundles.push(bundle);
                     }
                 }
@@ -118,95 +153,115 @@ impl RoleBindings {
         groups
     }
 
-    /// The binding in a group, if enough owners signed it and it may be newer than `known`.
-    fn binding(
-        &self,
-        group: &Group,
-        root: &TrustedRoot,
-        known: &RoleBinding,
-    ) -> Result<Option<RoleBinding>, Denial> {
+    /// The binding in a group, if enough owners signed it.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn binding(&self, group: &Group, root: &TrustedRoot) -> Result<Option<RoleBinding>, String> {
         if group.signers.len() < self.owners.required() {
             return Ok(None);
         }
-        let unreadable = |reason: String| match revision(group.bundles.first()) {
-            Some(revision) if revision <= known.revision() => Ok(None),
-            _ => Err(Denial::new(
-                code::ROLES_UNREADABLE,
-                format!(
-                    "The owners have signed a role binding that cannot be read here: {reason}. Nobody \
-                     knows what it changes; the owners have to sign a newer one, or this program has to \
-                     be."
-                ),
-            )),
-        };
         if group.unreadable {
-            return unreadable("it is not of the known form".to_owned());
+            return Err("it is not of the known form".to_owned());
         }
         match RoleBinding::verify(&group.bundles, &self.owners, Some(root)) {
             Ok(binding) => Ok(Some(binding)),
             // Owners sign other things, too.
             Err(RoleBindingError::Type { .. } | RoleBindingError::Owners(_)) => Ok(None),
-            Err(error) => unreadable(error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
+}
 
-    /// Takes the newest of `found` if it is newer than the one in force, and gives that.
-    fn advance(&self, found: Vec<RoleBinding>) -> Result<Arc<RoleBinding>, Denial> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+impl Memory {
+    /// Takes the newest of `found` if it is newer than the one in force.
+    fn advance(&mut self, found: Vec<RoleBinding>) {
         let highest = found.iter().map(RoleBinding::revision).max().unwrap_or_default();
-        let highest = highest.max(newest.revision());
+        let highest = highest.max(self.newest.revision());
         // Without a number nobody can tell them apart; the one that was given stays.
         if highest == 0 {
-            return Ok(Arc::clone(&newest));
+            return;
         }
         let mut candidates: Vec<_> =
             found.into_iter().filter(|binding| binding.revision() == highest).collect();
         let mut digests: BTreeSet<_> = candidates.iter().map(|b| b.digest().to_string()).collect();
-        if newest.revision() == highest {
-            digests.insert(newest.digest().to_string());
+        if self.newest.revision() == highest {
+            digests.insert(self.newest.digest().to_string());
         }
         if digests.len() > 1 {
-            return Err(Denial::new(
+            let denial = Denial::new(
                 code::ROLES_AMBIGUOUS,
                 format!(
                     "The owners have signed {} different role bindings with the revision {highest}; \
                      they have to sign one with a higher revision.",
                     digests.len()
                 ),
-            ));
+            );
+            raise(&mut self.above, highest, denial);
         }
-        if newest.revision() < highest
+        if self.newest.revision() < highest
             && let Some(binding) = candidates.pop()
         {
-            *newest = Arc::new(binding);
+            self.newest = Arc::new(binding);
         }
-        Ok(Arc::clone(&newest))
+    }
+
+    /// Nobody knows what it changes: only what is newer can be in force.
+    fn unreadable(&mut self, group: &Group, reason: &str) {
+        let denial = Denial::new(
+            code::ROLES_UNREADABLE,
+            format!(
+                "The owners have signed a role binding that cannot be read here: {reason}. Nobody knows \
+                 what it changes; the owners have to sign a newer one, or this program has to be."
+            ),
+        );
+        match revision(group.bundles.first()) {
+            Some(revision) => raise(&mut self.above, revision, denial),
+            // Without a number, what was logged later is newer.
+            None => raise(&mut self.after, group.last_entry, denial),
+        }
+    }
+
+    /// What was erased may have been newer than what was logged before it.
+    fn erased(&mut self, erased: &[ErasedStatement], owners: &Signers) {
+        let is_owners = |statement: &&ErasedStatement| {
+            let key = statement.signer.as_ref().map(|signer| signer.key_id.as_ref());
+            statement.predicate_type == ROLE_BINDING
+                && key.is_none_or(|key| key.is_some_and(|key| owners.keys.contains(key)))
+        };
+        if let Some(index) = erased.iter().filter(is_owners).map(|erased| erased.index).max() {
+            let denial = Denial::new(
+                code::ROLES_ERASED,
+                format!(
+                    "Entry {index} is a role binding that was erased, and may have been newer than the \
+                     one in force; the owners have to sign a newer one."
+                ),
+            );
+            raise(&mut self.after, index, denial);
+        }
+    }
+
+    fn in_force(&self, origin: &str) -> Result<Arc<RoleBinding>, Denial> {
+        if let Some((revision, denial)) = &self.above
+            && self.newest.revision() <= *revision
+        {
+            return Err(denial.clone());
+        }
+        let own = self.newest.logged().iter().filter(|proof| proof.origin() == origin);
+        let first = own.map(LogProof::index).min();
+        match &self.after {
+            // The entry itself is one of the binding's own, or there is none.
+            Some((index, denial)) if first.is_none_or(|first| first < *index) => {
+                Err(denial.clone())
+            }
+            _ => Ok(Arc::clone(&self.newest)),
+        }
     }
 }
 
-/// What was erased after the binding in force was logged may have been a newer one.
-fn check_erased(
-    erased: &[ErasedStatement],
-    owners: &Signers,
-    in_force: &RoleBinding,
-) -> Result<(), Denial> {
-    let last = in_force.logged().iter().map(LogProof::index).max();
-    let is_owners = |statement: &&ErasedStatement| {
-        let key = statement.signer.as_ref().map(|signer| signer.key_id.as_ref());
-        key.is_none_or(|key| key.is_some_and(|key| owners.keys.contains(key)))
-    };
-    let newer = |statement: &&ErasedStatement| {
-        statement.predicate_type == ROLE_BINDING && last.is_none_or(|last| statement.index > last)
-    };
-    match erased.iter().filter(is_owners).find(newer) {
-        Some(ErasedStatement { index, .. }) => Err(Denial::new(
-            code::ROLES_ERASED,
-            format!(
-                "Entry {index} is a role binding that was erased, and may have been newer than the one \
-                 in force; the owners have to sign a newer one."
-            ),
-        )),
-        None => Ok(()),
+fn raise(limit: &mut Option<(u64, Denial)>, to: u64, denial: Denial) {
+    if limit.as_ref().is_none_or(|(old, _)| *old < to) {
+        *limit = Some((to, denial));
     }
 }
 

@@ -155,6 +155,7 @@ impl FindQuery {
             except_type: self.except_type.clone(),
             signer,
             project: self.project.clone(),
+            envelope_sha256: None,
             from: Some(from),
             until,
         })

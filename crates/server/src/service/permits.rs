@@ -41,8 +41,10 @@ use super::bundles::entry_of;
 use super::facts::subjects_of;
 use crate::admission::config::{ConfigError, load_owners, load_policy, load_roles};
 use crate::error::ApiError;
-use crate::evidence::{Denial, EvidenceSource as _, LogMemory, RoleBindings, Witnesses, gather};
-use crate::permit::{Life, Permit, statement};
+use crate::evidence::{
+    Denial, EvidenceSource as _, LogMemory, RoleBindings, Witnesses, code, gather,
+};
+use crate::permit::{Life, Permit, ROLE_BINDING, statement};
 use crate::reload::{FilesRead, Live};
 use crate::state::{State, time_now};
 use crate::text;
@@ -54,8 +56,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long it waits after something failed.
 const PAUSE: Duration = Duration::from_secs(10);
 /// A model that is refused is looked at again after this many seconds, or when something is logged
-/// about it.
+/// about it; or earlier, so that a refusal for once lets no permit run out.
 const RETRY_S: u64 = 600;
+/// A permit is renewed after this many seconds at the latest, whatever its life: those who ask for
+/// permits believe none for longer than a day unless they are told to.
+const LONGEST_UNTIL_RENEWAL_S: u64 = 12 * 60 * 60;
 /// Decisions in one go; others may want to use the log meanwhile.
 const MAX_PER_PASS: usize = 100;
 /// Models times environments, unless the file says otherwise.
@@ -121,9 +126,15 @@ impl Setup {
         let log = sealwright_sigstore::trusted_root(json.as_bytes())
             .map_err(|_| StartError::TrustedRoot { path: root.to_owned() })?;
         let owners = load_owners(&owners, file.owners_required).map_err(bad)?;
+        let key = read_key(dir, &file.key, files).map_err(unusable)?;
+        let roles = load_roles(&roles, owners, Some(&log)).map_err(bad)?;
+        if let Some((principal, _)) = roles.newest().holder(&key.public_key().id()) {
+            let error = PermitsError::KeyOfPrincipal(principal.name.clone());
+            return Err(unusable(error.to_string()));
+        }
         Ok(Self {
-            key: read_key(dir, &file.key, files).map_err(unusable)?,
-            roles: load_roles(&roles, owners, Some(&log)).map_err(bad)?,
+            key,
+            roles,
             policy: load_policy(policy.as_deref()).map_err(bad)?,
             environments,
             life: file.life.unwrap_or(Life::DEFAULT),
@@ -217,6 +228,10 @@ enum PermitsError {
     Root(#[from] TrustError),
     #[error("the system gives no randomness")]
     Randomness,
+    #[error(
+        "the role binding in force gives the permit key to {0:?}: it has to be for permits alone"
+    )]
+    KeyOfPrincipal(String),
 }
 
 /// A model in an environment.
@@ -229,6 +244,18 @@ struct Candidate {
     name: String,
     /// When it is looked at next, in seconds since 1970.
     next: u64,
+    /// Before that its permit is young, and no other is made; 0 if it has none.
+    renew: u64,
+}
+
+/// What came of looking at a candidate.
+enum Outcome {
+    /// A permit that ends then.
+    Made(Timestamp),
+    /// Policy says no.
+    Refused,
+    /// The log could not be asked.
+    Unknown,
 }
 
 struct Work {
@@ -253,19 +280,29 @@ impl Work {
         let setup = self.setup.get();
         let (root, root_digest) = self.log.trusted_root()?;
         self.look(&setup, &root, now)?;
-        let due = |(_, candidate): &(&Place, &Candidate)| candidate.next <= now.unix();
-        let due: Vec<Place> = self.candidates.iter().filter(due).map(|(p, _)| p.clone()).collect();
+        let due = self.candidates.iter().filter(|(_, candidate)| candidate.next <= now.unix());
+        let mut due: Vec<(u64, Place)> = due.map(|(place, c)| (c.next, place.clone())).collect();
+        // Who waits longest comes first, so that everybody comes.
+        due.sort();
         let mut made = 0;
-        for place in due.into_iter().take(MAX_PER_PASS) {
-            let ends = self.permit(&setup, (&root, root_digest), &place, now)?;
-            made += usize::from(ends.is_some());
-            let next = match ends {
-                Some(ends) => half_way(now, ends),
-                None => now.unix() + RETRY_S.min(setup.life.seconds()),
+        for (_, place) in due.into_iter().take(MAX_PER_PASS) {
+            let outcome = self.permit(&setup, (&root, root_digest), &place, now);
+            let outcome = outcome.unwrap_or_else(|error| {
+                let (model, environment) = &place;
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::error!(error, %model, environment, "a permit cannot be made");
+                Outcome::Unknown
+            });
+            let Some(candidate) = self.candidates.get_mut(&place) else { continue };
+            candidate.next = match outcome {
+                Outcome::Made(ends) => {
+                    made += 1;
+                    candidate.renew = renewal(now, ends);
+                    candidate.renew
+                }
+                Outcome::Refused => now.unix() + RETRY_S.min(setup.life.seconds() / 4),
+                Outcome::Unknown => now.unix() + PAUSE.as_secs(),
             };
-            if let Some(candidate) = self.candidates.get_mut(&place) {
-                candidate.next = next;
-            }
         }
         Ok(made)
     }
@@ -277,7 +314,11 @@ impl Work {
         root: &TrustedRoot,
         now: Timestamp,
     ) -> Result<(), PermitsError> {
-        let roles = setup.roles.in_force(&self.log, root)?;
+        let origin = self.memory.current(&self.log, root)?.origin;
+        let roles = setup.roles.in_force(&self.log, root, &origin)?;
+        if let Some((principal, _)) = roles.holder(&setup.key.public_key().id()) {
+            return Err(PermitsError::KeyOfPrincipal(principal.name.clone()));
+        }
         let is_known = self.known.as_ref().is_some_and(|(known, bound)| {
             Arc::ptr_eq(known, setup) && bound.digest() == roles.digest()
         });
@@ -305,13 +346,14 @@ impl Work {
         }
         self.seen = size;
         if !is_known {
-            self.recall(setup, root, now)?;
+            self.recall(setup, &roles, root, now);
             self.known = Some((Arc::clone(setup), roles));
         }
         Ok(())
     }
 
-    /// An approval by somebody in the role binding makes a candidate; anything about one makes it due.
+    /// An approval by somebody in the role binding makes a candidate; what such people say about one
+    /// makes it due, unless its permit is young. Strangers' statements change nothing.
     fn consider(
         &mut self,
         (setup, roles): (&Setup, &RoleBinding),
@@ -319,8 +361,8 @@ impl Work {
         stored: &Stored,
     ) {
         let Some(bundle) = &stored.bundle else { return };
+        let Ok(verified) = verify(bundle, roles, root) else { return };
         if stored.predicate_type == predicate::APPROVAL {
-            let Ok(verified) = verify(bundle, roles, root) else { return };
             let said = verified.statement();
             let environment = said.predicate["environment"].as_str().unwrap_or_default();
             // The model digest comes first; the OMS root after it names no model.
@@ -337,7 +379,8 @@ impl Work {
                     return;
                 }
                 let candidate = self.candidates.entry(place).or_default();
-                *candidate = Candidate { name, next: 0 };
+                candidate.name = name;
+                candidate.next = candidate.next.min(candidate.renew);
             }
             return;
         }
@@ -345,46 +388,55 @@ impl Work {
             let Ok(digest) = Sha256::parse(&subject) else { continue };
             let last = (digest, char::MAX.to_string());
             for (_, candidate) in self.candidates.range_mut((digest, String::new())..=last) {
-                candidate.next = 0;
+                candidate.next = candidate.next.min(candidate.renew);
             }
         }
     }
 
     /// Permits that were made before this process began, or by another front end.
-    fn recall(
-        &mut self,
-        setup: &Setup,
-        root: &TrustedRoot,
-        now: Timestamp,
-    ) -> Result<(), PermitsError> {
+    fn recall(&mut self, setup: &Setup, roles: &RoleBinding, root: &TrustedRoot, now: Timestamp) {
         let key = setup.key.public_key();
         let since = Timestamp::from_unix(now.unix().saturating_sub(setup.life.seconds()));
         for ((model, environment), candidate) in &mut self.candidates {
             let since = since.clone().unwrap_or(now);
-            let found = self.log.permits(model, &key.id(), since).map_err(Denial::from)?;
-            let permits = found.bundles.iter().filter_map(|b| Permit::verify(b, key, root).ok());
-            let ours = permits
-                .filter(|p| p.environment == *environment && p.policy == setup.policy.digest());
+            let found = match self.log.permits(model, &key.id(), since) {
+                Ok(found) => found.bundles,
+                // One permit more than needed does no harm.
+                Err(error) => {
+                    tracing::warn!(%model, environment, %error, "earlier permits cannot be read");
+                    Vec::new()
+                }
+            };
+            let permits = found.iter().filter_map(|b| Permit::verify(b, key, root).ok());
+            let ours = permits.filter(|permit| {
+                permit.environment == *environment
+                    && permit.policy == setup.policy.digest()
+                    && permit.role_binding == roles.digest().to_string()
+            });
             let newest = ours.max_by_key(|permit| permit.expires_on);
-            candidate.next = newest.map_or(0, |p| half_way(p.logged_at, p.expires_on));
+            candidate.renew = newest.map_or(0, |p| renewal(p.decided_at, p.expires_on));
+            candidate.next = candidate.renew;
         }
-        Ok(())
     }
 
-    /// Decides about a model, and logs a permit if the answer is yes; until when it counts.
+    /// Decides about a model, and logs a permit if the answer is yes.
     fn permit(
         &self,
         setup: &Setup,
         (root, root_digest): (&TrustedRoot, Sha256),
         (model, environment): &Place,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, PermitsError> {
+    ) -> Result<Outcome, PermitsError> {
         let evidence = match gather(&self.log, &setup.roles, root, &self.memory, model) {
             Ok(evidence) => evidence,
             // Of this model alone: others may have their permits.
             Err(denial) => {
                 tracing::warn!(%model, environment, %denial, "no permit");
-                return Ok(None);
+                return Ok(if is_of_the_log(&denial) {
+                    Outcome::Unknown
+                } else {
+                    Outcome::Refused
+                });
             }
         };
         let name = self.candidates.get(&(*model, environment.clone())).map(|c| c.name.clone());
@@ -409,11 +461,11 @@ impl Work {
         if !verdict.allow {
             let codes: Vec<&str> = verdict.violations.iter().map(|v| v.code.as_str()).collect();
             tracing::info!(%model, environment, codes = codes.join(","), "no permit");
-            return Ok(None);
+            return Ok(Outcome::Refused);
         }
         let ends = now.plus_seconds(setup.life.seconds());
         let resources = [
-            ("role-binding", evidence.roles.digest()),
+            (ROLE_BINDING, evidence.roles.digest()),
             ("trusted-root", root_digest),
             ("policy-input", verdict.input.digest()),
         ];
@@ -422,10 +474,44 @@ impl Work {
         let bundle = sign(statement.to_payload(), &setup.key, &key.id())?;
         let index = self.log.append(entry_of(&bundle, key)?)?;
         tracing::info!(%model, environment, index, expires_on = %ends, "permit");
-        Ok(Some(ends))
+        Ok(Outcome::Made(ends))
     }
 }
 
-fn half_way(from: Timestamp, to: Timestamp) -> u64 {
-    from.unix() + to.unix().saturating_sub(from.unix()) / 2
+/// Whether it says nothing of the model: the log could not be asked, or not believed, this time.
+fn is_of_the_log(denial: &Denial) -> bool {
+    [
+        code::SERVICE_UNREACHABLE,
+        code::SERVICE_ANSWER,
+        code::LOG_CHECKPOINT_INVALID,
+        code::LOG_ROLLED_BACK,
+        code::LOG_INCONSISTENT,
+    ]
+    .contains(&denial.code)
+}
+
+/// When a permit is made anew that was made at `from` and ends at `to`.
+fn renewal(from: Timestamp, to: Timestamp) -> u64 {
+    let life = to.unix().saturating_sub(from.unix());
+    from.unix() + (life / 2).min(LONGEST_UNTIL_RENEWAL_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_are_renewed_at_half_their_life_and_in_time_for_who_believes_none_for_long() {
+        let from = Timestamp::parse("2026-11-24T00:00:00Z").unwrap();
+        for (life, after) in [(4, 2), (24, 12), (48, 12), (24 * 30, 12)] {
+            let at = renewal(from, from.plus_seconds(life * 3600));
+            assert_eq!(at - from.unix(), after * 3600, "{life}");
+        }
+    }
+
+    #[test]
+    fn what_the_log_does_not_say_is_no_refusal() {
+        assert!(is_of_the_log(&Denial::new(code::SERVICE_ANSWER, "")));
+        assert!(!is_of_the_log(&Denial::new(code::REVOCATION_ERASED, "")));
+    }
 }

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealwright_attest::{
-    Bundle, ExpectedIdentity, LogEntry, PublicKey, Signed, Timestamp, VerificationMaterial,
-    VerifyError, check_certificate, check_signature, from_value, hashedrekord_body, parse_strict,
+    Bundle, Envelope, ExpectedIdentity, LogEntry, PublicKey, STATEMENT_TYPE, Signed, Timestamp,
+    VerificationMaterial, VerifyError, check_certificate, check_readable, check_signature,
+    from_value, hashedrekord_body, parse_strict, predicate,
 };
 use sealwright_authority::{TimestampAuthority, TimestampRequest, certificate_pem};
 use sealwright_manifest::Sha256;
@@ -240,7 +241,10 @@ impl Judge<'_> {
         }
         if is_statement {
             // Whoever decides about a model reads all statements about it: none may stand in the way.
-            Bundle::from_value(value.clone())?;
+            let bundle = Bundle::from_value(value.clone())?;
+            if must_be_readable(bundle.envelope()) {
+                check_readable(&bundle)?;
+            }
         }
         let body = entry.body().to_vec();
         Ok(Submission { body, bundle: value.to_string().into_bytes(), facts })
@@ -270,6 +274,16 @@ impl Judge<'_> {
         let bundle = bundle.with_log_entries(Vec::new());
         Ok(Submission { body: entry.body().to_vec(), bundle: bundle.to_json().into_bytes(), facts })
     }
+}
+
+/// Whether verifiers here know the type: a rejection that is logged, and that they cannot read, would be a
+/// no that nobody hears. Other people's statements of version 0.1 are none of these.
+fn must_be_readable(envelope: &Envelope) -> bool {
+    let Ok(value) = parse_strict(&envelope.payload, MAX_BODY) else { return true };
+    let kind = value["predicateType"].as_str().unwrap_or_default();
+    let is_ours =
+        [predicate::APPROVAL, predicate::REVOCATION, predicate::TEST_RESULT].contains(&kind);
+    predicate::schema(kind).is_some() && (is_ours || value["_type"] == STATEMENT_TYPE)
 }
 
 /// Why no trusted root vouches for a bundle.

@@ -21,13 +21,10 @@ const PAGE: u32 = 100;
 /// entry. The very same entry is none of its own twins.
 pub(super) fn refuse(state: &State, body: &[u8], facts: &Facts) -> Result<(), ApiError> {
     let Some(own) = signing(body) else { return Ok(()) };
-    // All of these are the same for a twin, and stay when a statement is erased.
-    let mut filter = Filter {
-        subject: facts.subjects.first().cloned(),
-        predicate_type: Some(facts.predicate_type.clone()),
-        signer: facts.signer.names().into_iter().next(),
-        ..Filter::default()
-    };
+    // It is the same for a twin, and stays when a statement is erased. Whatever else they have in
+    // common, others have too: a webhook's verdicts about one model are as many as its pods.
+    let digest = Some(facts.digest.clone());
+    let mut filter = Filter { envelope_sha256: digest, ..Filter::default() };
     loop {
         let store = lock(&state.store)?;
         let found = store.find(&filter, PAGE)?;

@@ -54,10 +54,26 @@ impl Postgres {
         let rows = self.rows("SELECT version FROM version", &[])?;
         let found = rows.first().map(|row| row.try_get(0)).transpose().map_err(shape)?;
         match found {
-            Some(VERSION) => Ok(self),
+            Some(VERSION) => {
+                self.add_index();
+                Ok(self)
+            }
             found => {
                 Err(StoreError::SchemaVersion { found: found.unwrap_or(0), supported: VERSION })
             }
+        }
+    }
+
+    /// What databases of this version lack that are older than the index. Whoever may not make it finds
+    /// the same without, more slowly.
+    fn add_index(&self) {
+        let sql = "SELECT to_regclass('sealwright.statements_by_digest')::text";
+        if let Ok(false) = self.is_there(sql) {
+            let made = self.batch(
+                "CREATE INDEX IF NOT EXISTS statements_by_digest
+                 ON sealwright.statements (envelope_sha256, idx)",
+            );
+            drop(made);
         }
     }
 

@@ -52,6 +52,7 @@ pub(super) const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS statements_by_project ON statements (project, idx);
     CREATE INDEX IF NOT EXISTS statements_by_project_and_type
         ON statements (project, predicate_type, idx);
+    CREATE INDEX IF NOT EXISTS statements_by_digest ON statements (envelope_sha256, idx);
     CREATE INDEX IF NOT EXISTS statements_to_erase
         ON statements (retention, idx) WHERE erased_at IS NULL;
 

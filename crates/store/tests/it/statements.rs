@@ -27,13 +27,14 @@ fn lets_through(filter: &Filter, index: u64, record: &StatementRecord) -> bool {
         && is(&filter.predicate_type, &record.predicate_type)
         && filter.except_type.as_ref().is_none_or(|it| *it != record.predicate_type)
         && is(&filter.project, &record.project)
+        && filter.envelope_sha256.as_ref().is_none_or(|d| record.envelope_sha256 == *d)
         && filter.from.is_none_or(|from| index >= from)
         && filter.until.is_none_or(|until| index < until)
 }
 
 /// Takes what a filter asks for from the statement of some entry.
 fn filter() -> impl Strategy<Value = (Filter, u32)> {
-    let bits = prop::collection::vec(any::<bool>(), 5);
+    let bits = prop::collection::vec(any::<bool>(), 6);
     let index = || prop::option::of(0..SIZE + 9);
     (0..SIZE, bits, index(), index(), 0..20_u32).prop_map(|(of, bits, from, until, limit)| {
         let record = entry(of).statement.unwrap();
@@ -45,6 +46,7 @@ fn filter() -> impl Strategy<Value = (Filter, u32)> {
             except_type: take(4, &other.predicate_type),
             signer: take(2, &record.signers[0]),
             project: take(3, &record.project),
+            envelope_sha256: take(5, &record.envelope_sha256),
             from,
             until,
         };

@@ -41,16 +41,19 @@ impl Decisions {
         Ok(Self { path: path.to_owned(), reader, number: 0, torn: 0 })
     }
 
+    /// The next line; an empty one for a line that is too long to be a record of ours.
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
+        let (mut line, mut is_too_long) = (Vec::new(), false);
         loop {
             let limit = MAX_LINE as u64;
             let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut line)?;
             if read < MAX_LINE || line.last() == Some(&b'\n') {
-                return Ok((!line.is_empty()).then_some(line));
+                let is_end = line.is_empty() && !is_too_long;
+                // Its end may look like a record.
+                return Ok((!is_end).then(|| if is_too_long { Vec::new() } else { line }));
             }
-            // Nothing of ours: kept short, so that it does not parse.
-            line.truncate(1);
+            is_too_long = true;
+            line.clear();
         }
     }
 }
@@ -116,11 +119,19 @@ pub(super) fn input_of(
         CliError::input(format!("{place}: not a ModelDecisionInput: {error}"))
             .hint("it was changed, or is of another version")
     })?;
-    match digest {
-        Some(digest) if input.digest() != digest => Err(CliError::failed(format!(
-            "{place}: the policy input is not the one that was decided on: its digest is another"
+    let changed = |what: &str| {
+        Err(CliError::failed(format!(
+            "{place}: the policy input is not the one that was decided on: {what}"
         ))
-        .hint("the record was changed; the signed verdict in the log says what was decided")),
+        .hint("the record was changed; the signed verdict in the log says what was decided"))
+    };
+    let is_record = value.get("policyInput").is_some();
+    match digest {
+        Some(digest) if input.digest() != digest => changed("its digest is another"),
+        None if is_record => changed("the record does not name its digest"),
+        _ if is_record && value.get("id").is_none_or(|id| *id != *input.evaluation.id) => {
+            changed("it is of another decision")
+        }
         _ => Ok(Some(input)),
     }
 }

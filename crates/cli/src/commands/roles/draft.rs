@@ -24,8 +24,8 @@ pub(super) struct DraftArgs {
     /// The person or the pipeline.
     #[arg(long, value_name = "NAME")]
     pub(super) principal: String,
-    /// The role binding that was signed last, for the next revision; without this roles.sigstore.json
-    /// beside FILE, if it is there.
+    /// The role binding that was signed last, for the next revision; every roles*.sigstore.json beside
+    /// FILE is looked at as well.
     #[arg(long, value_name = "FILE")]
     published: Option<PathBuf>,
 }
@@ -100,7 +100,7 @@ impl<'a> Draft<'a> {
     /// Gives the draft its revision, checks it as a verifier will, writes it, and says what changed and
     /// what is next.
     pub(super) fn finish(mut self, remarks: &[String], ui: &Ui) -> Result<ExitCode, CliError> {
-        let revision = self.next_revision();
+        let revision = self.next_revision()?;
         self.value["revision"] = json!(revision);
         let mut predicate = self.value.clone();
         table::inline(&mut predicate, &files::parent(&self.args.file))?;
@@ -118,7 +118,10 @@ impl<'a> Draft<'a> {
             format!(
                 "sealwright roles sign --add roles-{revision}.sigstore.json --key ANOTHER-OWNER"
             ),
-            format!("sealwright roles publish roles-{revision}.sigstore.json --service URL"),
+            format!(
+                "sealwright roles publish roles-{revision}.sigstore.json --service URL \
+                 --owner-key OWNER.pub --owner-key ANOTHER-OWNER.pub"
+            ),
         ];
         let value = json!({
             "ok": true,
@@ -137,21 +140,44 @@ impl<'a> Draft<'a> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// One more than what was signed last; the draft's own, if that is higher already.
-    fn next_revision(&self) -> u64 {
-        let beside = files::parent(&self.args.file).join("roles.sigstore.json");
-        let signed = self.args.published.as_deref().unwrap_or(&beside);
-        let signed = signed_revision(signed).unwrap_or_default();
+    /// One more than all that was signed; the draft's own, if that is higher already.
+    fn next_revision(&self) -> Result<u64, CliError> {
+        let mut files = signed_beside(&self.args.file)?;
+        files.extend(self.args.published.clone());
+        let mut signed = 0;
+        for file in files {
+            signed = signed_revision(&file)?.max(signed);
+        }
         let own = self.before.as_ref().map(RoleTable::revision).unwrap_or_default();
-        if own > signed { own } else { signed.saturating_add(1) }
+        Ok(if own > signed { own } else { signed.saturating_add(1) })
     }
+}
+
+/// The signed role bindings beside a draft, by their names.
+fn signed_beside(draft: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let directory = files::parent(draft);
+    let failed = |error| files::read_error(&directory, "directory", &error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("roles") && name.contains(".sigstore.json") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// The revision in a signed role binding. Nobody's word, and enough to count on from: verifiers refuse
 /// two bindings with one revision.
-fn signed_revision(path: &Path) -> Option<u64> {
-    let read = table::read(path, None).ok().filter(|read| read.verified.is_some());
-    read.map(|read| read.table.revision())
+fn signed_revision(path: &Path) -> Result<u64, CliError> {
+    let read = table::read(path, None)?;
+    match read.verified {
+        Some(_) => Ok(read.table.revision()),
+        None => Err(CliError::input(format!("{} is not signed", path.display()))
+            .hint("the next revision is counted from what the owners signed last")),
+    }
 }
 
 /// The list under a name, made if it is not there.

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use sealwright_attest::RoleBinding;
 
+use super::latest;
 use crate::error::CliError;
 use crate::files::{self, Access};
 use crate::output::{self, GOOD, Ui};
@@ -34,7 +35,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     let mut bundles = read_bundles(&args.file)?;
     // What too few signed is not published by mistake.
     let refused = |error| CliError::from(error).about(args.file.display());
-    RoleBinding::verify(&bundles, &owners, None).map_err(refused)?;
+    let unlogged = RoleBinding::verify(&bundles, &owners, None).map_err(refused)?;
+    let payload = bundles.first().map(|bundle| bundle.envelope().payload.as_slice());
+    latest::check(&client, &owners, payload.unwrap_or_default(), unlogged.table())?;
     files::check_writable(&args.file)?;
     for (number, bundle) in (1..).zip(&mut bundles) {
         let signed = owners.signature(bundle, number)?;

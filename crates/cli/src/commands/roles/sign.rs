@@ -8,7 +8,7 @@ use sealwright_attest::{
     VerificationMaterial,
 };
 
-use super::table;
+use super::{latest, table};
 use crate::error::CliError;
 use crate::files::{self, Access};
 use crate::keyref::SigningKeyArgs;
@@ -63,10 +63,17 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     };
     let changes = changes(args, &signing, owners.as_ref())?;
     files::check_writable(&signing.output)?;
-    let signer = args.key.open(ui)?;
-    signing.check_signer(&signer.public_key().id(), owners.as_ref())?;
+    // Before a passphrase is asked: it is asked for this.
     let shown = shown(&signing, &changes, args.previous.as_deref());
     ui.confirm(&shown, "Sign this?", args.yes)?;
+    let signer = args.key.open(ui)?;
+    let key = signer.public_key();
+    signing.check_signer(&key.id(), owners.as_ref())?;
+    if let Some(client) = args.service.client()? {
+        let alone = Owners::new(vec![key.clone()], 1)?;
+        let owners = owners.as_ref().unwrap_or(&alone);
+        latest::check(&client, owners, &signing.payload, &signing.table)?;
+    }
 
     let Signing { payload, table, mut others, output } = signing;
     let (service, root) = (&args.service, root.as_ref());

@@ -158,6 +158,9 @@ fn no_evidence(denial: &Denial) -> CliError {
         code::ROLES_AMBIGUOUS | code::ROLES_UNREADABLE | code::ROLES_ERASED => {
             CliError::failed(message).hint("the owners have to sign and publish another revision")
         }
+        code::NO_BY_LOST_KEY => {
+            CliError::failed(message).hint("see \"Noes of an ended key\" in docs/roles.md")
+        }
         _ => CliError::failed(message)
             .hint("fetch the newest checkpoint; if it stays so, the log hides something"),
     }

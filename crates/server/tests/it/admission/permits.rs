@@ -20,17 +20,23 @@ fn scene() -> (Scene, KeyFile) {
 
 fn permit(scene: &Scene, from: Timestamp) -> Statement {
     let policy = Policy::load(&policy_dir()).unwrap();
+    let roles = scene.service.state().role_bindings[0].envelope().digest();
     let predicate = json!({
         "verifier": {"id": "https://sealwright.dev/permits"},
         "timeVerified": from,
         "resourceUri": "https://sealwright.dev/model",
         "policy": {"digest": {"sha256": policy.digest()}},
+        "inputAttestations": [role_binding(&roles.to_string())],
         "verificationResult": "PASSED",
         "verifiedLevels": [],
         "https://sealwright.dev/vsa/v0.1/environment": ENVIRONMENT,
         "https://sealwright.dev/vsa/v0.1/expiresOn": from.plus_seconds(LIFE_S),
     });
     about(&scene.model, VERIFICATION_SUMMARY, predicate)
+}
+
+fn role_binding(digest: &str) -> Value {
+    json!({"name": "role-binding", "digest": {"sha256": digest}})
 }
 
 fn give(scene: &Scene, key: &KeyFile, statement: &Statement) {
@@ -89,6 +95,17 @@ fn only_a_permit_for_this_and_by_that_key_counts() {
     assert_eq!(with(&set("policy", json!({}))), "PERMIT_MISSING");
     let other = json!({"digest": {"sha256": "ab".repeat(32)}});
     assert_eq!(with(&set("policy", other)), "PERMIT_OTHER_POLICY");
+    let others = role_binding(&"ab".repeat(32));
+    assert_eq!(with(&set("inputAttestations", json!([others]))), "PERMIT_OTHER_ROLES");
+    assert_eq!(with(&set("inputAttestations", json!([]))), "PERMIT_MISSING");
+    assert_eq!(
+        with(&|s| {
+            let inputs = s.predicate["inputAttestations"].as_array_mut().unwrap();
+            inputs.push(others.clone());
+        }),
+        "PERMIT_MISSING"
+    );
+    assert_eq!(with(&set("timeVerified", Value::Null)), "PERMIT_MISSING");
     let ends = "https://sealwright.dev/vsa/v0.1/expiresOn";
     assert_eq!(with(&set(ends, json!("2026-11-24T11:59:59Z"))), "PERMIT_EXPIRED");
     assert_eq!(with(&set(ends, json!("soon"))), "PERMIT_MISSING");
@@ -138,6 +155,11 @@ fn a_permit_that_says_for_ever_is_not_believed_for_ever() {
     give(&scene, &key, &statement);
     let day = scene.now.plus_seconds(24 * 3600);
     assert!(scene.ask_at(day).allowed);
+    let answer = scene.ask_at(day.plus_seconds(1));
+    assert_eq!(answer.codes, "PERMIT_EXPIRED");
+    assert!(answer.message.contains("--permit-max-age"), "{answer:#?}");
+    // Nor when it is proven anew, in a tree of that time.
+    give(&scene, &key, &statement);
     assert_eq!(scene.ask_at(day.plus_seconds(1)).codes, "PERMIT_EXPIRED");
 }
 

@@ -9,7 +9,7 @@ use sealwright_server::evidence::SourceError;
 use serde_json::{Value, json};
 
 use super::{Answer, Scene, write};
-use crate::world::sign_with;
+use crate::world::{approval, revocation, sign_with};
 
 /// The scene, with two owners who both must sign, and the officer in revision 1.
 struct Owned {
@@ -120,6 +120,9 @@ fn one_revision_is_one_binding() {
     let other = owned.both(&owned.revision(2, without_officer));
     owned.publish(other);
     assert_eq!(owned.ask().codes, "ROLES_AMBIGUOUS");
+    // Hiding one of the two makes it no clearer.
+    owned.scene.service.state().role_bindings.truncate(2);
+    assert_eq!(owned.ask().codes, "ROLES_AMBIGUOUS");
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn what_cannot_be_read_may_take_a_role_away() {
     };
     let new_field: fn(&mut Value) = |predicate| predicate["delegates"] = json!([]);
     // Of what is older nothing has to be known.
-    owned.publish(unread(json!(1), new_field));
+    owned.publish(unread(json!(0), new_field));
     assert!(owned.ask().allowed);
     // One owner alone stops nothing.
     let bundles = unread(json!(9), new_field);
@@ -154,6 +157,24 @@ fn what_cannot_be_read_may_take_a_role_away() {
     assert!(owned.ask().allowed);
     owned.publish(bundles);
     assert_eq!(owned.ask().codes, "ROLES_UNREADABLE");
+    // Not shown again, it was there all the same; a newer one mends it, whatever else is shown.
+    let shown = std::mem::take(&mut owned.scene.service.state().role_bindings);
+    assert_eq!(owned.ask().codes, "ROLES_UNREADABLE");
+    owned.publish(shown);
+    owned.publish(owned.both(&owned.revision(10, |_| {})));
+    assert!(owned.ask().allowed);
+    // Without a number, what is logged later is newer.
+    owned.publish(unread(json!("eleven"), new_field));
+    assert_eq!(owned.ask().codes, "ROLES_UNREADABLE");
+    owned.publish(owned.both(&owned.revision(11, |_| {})));
+    assert!(owned.ask().allowed);
+    // What is in no log counts for nothing, readable or not.
+    let mut statement = owned.revision(12, |_| {});
+    new_field(&mut statement.predicate);
+    owned.publish(
+        [&owned.scene.people.owner, &owned.second].map(|k| sign_with(k, &statement)).into(),
+    );
+    assert!(owned.ask().allowed);
 
     let owned = Owned::new();
     let mut twice = owned.revision(2, |_| {});
@@ -200,6 +221,58 @@ fn a_lost_key_counts_for_what_was_logged_before() {
     let answer = owned.ask();
     assert_eq!(answer.codes, "APPROVAL_MISSING");
     assert!(answer.message.contains("ignored: KEY_LOST: "), "{answer:#?}");
+}
+
+/// The key of the officer, in a revision of its own, lost since then.
+fn lose_officers_key(owned: &Owned, revision: u64) {
+    let (id, now) = (owned.scene.people.officer.public_key().id(), owned.scene.now);
+    let lost = owned.revision(revision, |predicate| {
+        predicate["principals"][3]["ended"] =
+            json!([{"keyId": id, "countsBefore": now, "reason": "LOST"}]);
+        predicate["principals"][3]["publicKeys"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!(owned.scene.people.stranger.public_key().pem()));
+    });
+    owned.publish(owned.both(&lost));
+}
+
+#[test]
+fn a_no_outlives_its_key() {
+    let owned = Owned::new();
+    let Scene { people, service, model, now, .. } = &owned.scene;
+    // What the officer said with the key, said again with another one, and a no.
+    service.log(&people.stranger, &approval(model, "compliance", "APPROVED", *now));
+    service.log(&people.officer, &approval(model, "compliance", "REJECTED", *now));
+    lose_officers_key(&owned, 2);
+    let answer = owned.ask();
+    assert!(answer.codes.contains("REJECTED"), "{answer:#?}");
+    assert!(answer.message.contains("ignored: KEY_LOST: "), "{answer:#?}");
+}
+
+/// A revocation can take back a no: by a lost key it is neither heard nor passed over.
+#[test]
+fn what_a_lost_key_revoked_is_no_yes() {
+    let owned = Owned::new();
+    let Scene { people, service, model, now, .. } = &owned.scene;
+    let rejection = approval(model, "compliance", "REJECTED", *now);
+    service.log(&people.stranger, &rejection);
+    let digest = sign_with(&people.stranger, &rejection).envelope().digest().to_string();
+    let target = |digest: &str| {
+        let mut statement = revocation(model, "security", *now);
+        statement.predicate["target"] = json!({"envelope_sha256": digest});
+        statement
+    };
+    let taken_back = target(&digest);
+    service.log(&people.officer, &taken_back);
+    lose_officers_key(&owned, 2);
+    let answer = owned.ask();
+    assert_eq!(answer.codes, "NO_BY_LOST_KEY", "{answer:#?}");
+    // The officer withdraws it with the key that still counts.
+    let digest = sign_with(&people.officer, &taken_back).envelope().digest().to_string();
+    service.log(&people.stranger, &target(&digest));
+    let answer = owned.ask();
+    assert!(answer.codes.contains("REJECTED"), "{answer:#?}");
 }
 
 /// What somebody without a key said, and was erased, may have been a no.

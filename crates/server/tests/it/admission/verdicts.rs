@@ -300,3 +300,74 @@ fn torn_lines_and_old_records_are_passed_over() {
     // The first was answered before there was a key.
     assert_eq!(log.seen.lock().unwrap().len(), 1);
 }
+
+/// Whoever can write to the decisions file has no use of the key for anything but verdicts.
+#[test]
+fn only_verdicts_that_say_what_was_answered_are_signed() {
+    let signing = Signing::new();
+    let (admission, logged, _) = signing.start(0, 0);
+    assert!(signing.ask(&admission, &signing.scene.pod()).allowed);
+    next(&logged);
+    signing.state();
+    drop(admission);
+    let good = signing.scene.records().remove(0);
+    let changes: [(&str, Value); 8] = [
+        ("/allowed", json!(false)),
+        ("/allowed", Value::Null),
+        ("/signer", json!("ab".repeat(32))),
+        ("/model/sha256", json!("ab".repeat(32))),
+        ("/statement/predicateType", json!("https://sealwright.dev/predicate/approval/v0.1")),
+        ("/statement/predicate/verifier/id", json!("https://sealwright.dev/permits")),
+        ("/statement/predicate/verificationResult", json!("FAILED")),
+        ("/statement/subject", json!([])),
+    ];
+    let mut text = std::fs::read_to_string(&signing.config.decisions).unwrap();
+    for (place, value) in changes {
+        let mut record = good.clone();
+        *record.pointer_mut(place).unwrap() = value;
+        text += &format!("{record}\n");
+    }
+    std::fs::write(&signing.config.decisions, text).unwrap();
+    let (admission, logged, log) = signing.start(0, 0);
+    assert!(signing.ask(&admission, &signing.scene.pod()).allowed);
+    let id = next(&logged).predicate["https://sealwright.dev/vsa/v0.1/request"]["id"].clone();
+    assert_eq!(id, signing.scene.records()[9]["id"]);
+    assert_eq!(log.seen.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn the_key_for_verdicts_is_for_verdicts_alone() {
+    let signing = Signing::new();
+    let (_, _, log) = signing.start(0, 0);
+    let mut config = signing.config.clone();
+    config.permit_key = Some(signing.scene.dir.path().join("permit.pub"));
+    std::fs::write(config.permit_key.as_ref().unwrap(), signing.key().public_key().pem()).unwrap();
+    let admission = Admission::load(&config, signing.scene.service.clone()).unwrap();
+    let refused = admission.with_signer(Arc::new(signing.key()), log.clone()).unwrap_err();
+    assert!(refused.to_string().contains("permit key"), "{refused}");
+    let admission = Admission::load(&signing.config, signing.scene.service.clone()).unwrap();
+    let officer = signing.scene.people.officer.unencrypted_pem().unwrap();
+    let officer = KeyFile::from_pem(&officer, None).unwrap();
+    let refused = admission.with_signer(Arc::new(officer), log).unwrap_err();
+    assert!(refused.to_string().contains("role binding"), "{refused}");
+}
+
+#[test]
+fn a_file_that_lost_its_end_is_not_logged_once_more() {
+    let signing = Signing::new();
+    let (admission, logged, _) = signing.start(0, 0);
+    for _ in 0..3 {
+        assert!(signing.ask(&admission, &signing.scene.pod()).allowed);
+        next(&logged);
+    }
+    signing.state();
+    drop(admission);
+    let text = std::fs::read_to_string(&signing.config.decisions).unwrap();
+    let two: usize = text.lines().take(2).map(|line| line.len() + 1).sum();
+    std::fs::write(&signing.config.decisions, &text[..two]).unwrap();
+    let (admission, logged, log) = signing.start(0, 0);
+    assert!(signing.ask(&admission, &signing.scene.pod()).allowed);
+    let id = next(&logged).predicate["https://sealwright.dev/vsa/v0.1/request"]["id"].clone();
+    assert_eq!(id, signing.scene.records()[2]["id"]);
+    assert_eq!(log.seen.lock().unwrap().len(), 1);
+}
