@@ -148,13 +148,16 @@ impl Answer {
         self.ours["allow"] == true
     }
 
-    /// What is wrong: another yes or no, or other words in more than their spelling.
+    /// What is wrong: another decision, but for the spelling of its messages. Where no decision can be
+    /// asked, our rules may fail where OPA's go on, but not allow what they refuse there.
     fn fault(&self) -> Option<String> {
-        let same_answer = self.ours_allows() == (self.theirs["allow"] == true);
-        let same_words = !self.is_typed || spelled(&self.ours) == spelled(&self.theirs);
+        let is_same = match self.is_typed {
+            true => spelled(&self.ours) == spelled(&self.theirs),
+            false => !self.ours_allows() || self.theirs["allow"] == true,
+        };
         let told =
             || format!("{:?}\n  ours   {}\n  theirs {}", self.changes, self.ours, self.theirs);
-        (!same_answer || !same_words).then(told)
+        (!is_same).then(told)
     }
 }
 
