@@ -22,6 +22,16 @@ test_other_roles_cannot_revoke if {
 
 test_another_model if f.codes(f.revoked({"model_sha256": "00"}, ["security"])) == set()
 
+test_several_in_any_order if {
+	targets := [{"signer": "somebody@loans.example"}, {"envelope_sha256": "00"}, {"model_sha256": "00"}]
+	every first in targets {
+		every second in targets {
+			all := [f.revocation("security-officer@loans.example", ["security"], target, {}) | some target in [first, second]]
+			f.codes(f.with_({"revocations": all})) == set()
+		}
+	}
+}
+
 # A revocation that does not say what it is for is read in the widest sense.
 test_no_target if {
 	every target in [{}, null, "model", {"something": "else"}, {"model_sha256": null}] {

@@ -88,8 +88,7 @@ fn a_failed_gate_counts_until_it_is_revoked() {
     assert_eq!(failed.code, Some(1), "{failed:#?}");
     denies(&team, "model", &["GATE_FAILED"]);
     let statement = text(&failed.json()["attestation"]["statement"]).to_owned();
-    let revoke =
-        format!("revoke model --as security --reason wrong-file --statement {statement}");
+    let revoke = format!("revoke model --as security --reason wrong-file --statement {statement}");
     team.must("security", &revoke);
     allows(&team, "model");
 }
