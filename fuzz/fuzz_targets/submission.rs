@@ -23,9 +23,11 @@ fuzz_target!(|data: &[u8]| {
     let Some(logged) = uploads.submission(data, now) else { return };
     let body = parse_strict(&logged.body, LIMIT).expect("an entry is JSON");
     assert_eq!(body["kind"], "hashedrekord");
-    assert!(logged.subjects.iter().all(|subject| {
-        subject.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    }));
+    assert!(
+        logged.subjects.iter().all(|subject| {
+            subject.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    );
     SigstoreBundle::parse(&logged.bundle).expect("what is kept is a bundle");
     // What is kept can be submitted, and gives the same entry.
     let request: Value = serde_json::from_slice(data).unwrap();
