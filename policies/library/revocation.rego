@@ -37,14 +37,14 @@ narrower(r) if is_string(target(r).signer)
 narrower(r) if is_string(target(r).model_sha256)
 
 # Looked up, and not compared with every revocation: there may be many of both.
-# The head is a variable: with a reference there, one revocation that names no statement would
+# The key is a variable: with a reference there, one revocation that names no statement would
 # make the engine forget those that do.
-withdrawn_statements contains digest if {
+revocations_naming[digest] contains r if {
 	some r in in_force
 	digest := target(r).envelope_sha256
 }
 
-withdrawn(a) if a.envelope_sha256 in withdrawn_statements
+withdrawn(a) if count(revocations_naming[a.envelope_sha256]) > 0
 
 # What a signer signed before the revocation took effect still counts; without a
 # readable date nothing does.
@@ -83,8 +83,7 @@ unsilenced_of(type) := {a |
 silenced(a) if withdrawn_by(a, a.signer.principal)
 
 silenced(a) if {
-	some r in in_force
-	target(r).envelope_sha256 == a.envelope_sha256
+	some r in revocations_naming[a.envelope_sha256]
 	disinterested(r)
 }
 
@@ -98,9 +97,8 @@ disinterested(r) if {
 }
 
 withdrawn_by(a, principal) if {
-	some r in in_force
+	some r in revocations_naming[a.envelope_sha256]
 	r.signer.principal == principal
-	target(r).envelope_sha256 == a.envelope_sha256
 }
 
 violations contains v if {

@@ -20,6 +20,12 @@ scans := {a |
 	lib.signed_as(a, settings.roles)
 }
 
+# Each once: scans of every night find the same.
+findings := {finding |
+	some a in scans
+	some finding in lib.list(lib.field(lib.field(a.predicate, "scanner", {}), "result", []))
+}
+
 # Scans that show that somebody looked.
 recent := {a |
 	some a in revocation.standing_of(lib.vulnerabilities_type)
@@ -56,8 +62,7 @@ with_database := sprintf(" with a database from the last %v days", [settings.max
 } else := ""
 
 violations contains v if {
-	some a in scans
-	some finding in lib.list(lib.field(lib.field(a.predicate, "scanner", {}), "result", []))
+	some finding in findings
 	level := names[severity(finding)]
 	limit := settings.max_days[level]
 	not tolerable(finding, limit)
@@ -185,11 +190,12 @@ excuses_of_others := {a |
 	lib.age_days(a) <= lib.config.vulnerabilities.vex_max_age_days
 }
 
-said(statements, wanted) := [s |
-	some a in statements
-	some s in lib.list(object.get(a.predicate, "statements", []))
-	count(names_in(s) & wanted) > 0
-]
+# What they say, each once.
+contradictions := {s | some a in vex; some s in lib.list(object.get(a.predicate, "statements", []))}
+
+excuses_given := {s | some a in excuses_of_others; some s in lib.list(object.get(a.predicate, "statements", []))}
+
+said(statements, wanted) := [s | some s in statements; count(names_in(s) & wanted) > 0]
 
 # What a statement calls its vulnerability, in lower case.
 names_in(s) := {lower(name) |
@@ -201,7 +207,7 @@ names_in(s) := {lower(name) |
 
 # All names of a vulnerability that statements know: a contradiction may use another one.
 called(name) := {lower(name)} | {other |
-	some s in said(vex, {lower(name)})
+	some s in said(contradictions, {lower(name)})
 	some other in names_in(s)
 }
 
@@ -210,8 +216,8 @@ called(name) := {lower(name)} | {other |
 excused(finding) if {
 	is_object(finding)
 	is_string(finding.id)
-	count(said(excuses_of_others, {lower(finding.id)})) > 0
-	every s in said(vex, called(finding.id)) {
+	count(said(excuses_given, {lower(finding.id)})) > 0
+	every s in said(contradictions, called(finding.id)) {
 		excuses(s)
 	}
 }
