@@ -259,6 +259,7 @@ mod tests {
     use serde_json::Value as Json;
 
     use super::*;
+    use crate::metrics::tests::group;
 
     /// Numbers of statsmodels and scipy; see `tests/data/gates/README.md`.
     fn reference(kind: &str) -> Vec<Json> {
@@ -333,15 +334,6 @@ mod tests {
             assert!((normal_quantile(p) - z).abs() < 1e-8 * z, "{case}");
         }
         assert!((normal_quantile(0.975) - Z).abs() < 1e-8);
-    }
-
-    /// `selected` of `rows`, all of them rightly so.
-    fn group(selected: u64, rows: u64) -> Confusion {
-        Confusion {
-            true_positives: selected,
-            true_negatives: rows - selected,
-            ..Confusion::default()
-        }
     }
 
     #[test]

@@ -295,11 +295,11 @@ fn defect(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// `selected` of `rows`, all of them rightly so.
-    fn group(selected: u64, rows: u64) -> Confusion {
+    pub(crate) fn group(selected: u64, rows: u64) -> Confusion {
         Confusion {
             true_positives: selected,
             true_negatives: rows - selected,
