@@ -53,6 +53,15 @@ pub struct Found {
     pub complete: bool,
 }
 
+impl Found {
+    /// Adds what another question found.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.bundles.extend(other.bundles);
+        self.erased.extend(other.erased);
+        self.complete &= other.complete;
+    }
+}
+
 /// What a query finds beside the bundles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gaps {

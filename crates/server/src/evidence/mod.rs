@@ -22,6 +22,7 @@ use crate::client::ErasedStatement;
 use crate::text;
 
 mod noes;
+mod owned;
 mod permits;
 mod policies;
 mod roles;

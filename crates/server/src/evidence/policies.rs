@@ -1,23 +1,17 @@
 //! Is an approved policy still in force? The log is asked what else the owners approved.
 
-use std::collections::BTreeMap;
-
-use sealwright_attest::{
-    Bundle, Owners, OwnersError, PublicKey, Statement, Timestamp, TrustedRoot,
-    VerificationMaterial, VerifyError, check_log_entries, hashedrekord_body, predicate,
-};
+use sealwright_attest::{Bundle, Owners, PublicKey, Statement, Timestamp, TrustedRoot, predicate};
 use sealwright_policy::{ActivationError, PolicyApproval, Superseded};
 
-use super::{Denial, EvidenceSource, Signers, code};
+use super::{Denial, EvidenceSource, Signers, code, owned};
 
 /// Checks that nothing that enough of `owners` signed, and that is logged, puts the policy out of force
 /// that was approved by `active`: a newer revision, or another bundle of the same one; and that its
 /// time is not over.
 ///
 /// # Errors
-/// [`Denial`] with `POLICY_SUPERSEDED`, `POLICY_CONFLICT`, `POLICY_UNREADABLE` or
-/// `POLICY_EXPIRED`, or because the source
-/// cannot be used.
+/// [`Denial`] with `POLICY_SUPERSEDED`, `POLICY_CONFLICT`, `POLICY_UNREADABLE` or `POLICY_EXPIRED`, or because
+/// the source cannot be used.
 pub fn check_policy_in_force(
     source: &dyn EvidenceSource,
     owners: &Owners,
@@ -42,18 +36,10 @@ pub fn check_policy_in_force(
             format!("Entry {} is a policy that was erased: it may have been newer.", erased.index),
         ));
     }
-    for approval in approvals(&found.bundles, owners, root, active)? {
+    for approval in approvals(found.bundles, owners, root, active)? {
         active.check_against(&approval).map_err(|error| denial(&error.into()))?;
     }
     Ok(())
-}
-
-/// Signatures of different owners over one statement.
-#[derive(Default)]
-struct Group<'a> {
-    signatures: BTreeMap<String, &'a Bundle>,
-    /// It is of the type of a policy's approval, and of no form that is known here.
-    unreadable: bool,
 }
 
 /// Everything in `bundles` that enough owners signed and that may be newer than `active`.
@@ -65,49 +51,22 @@ struct Group<'a> {
 /// [`Denial`] with `POLICY_UNREADABLE`: what enough owners signed may put the policy out of force, and
 /// nobody here can tell.
 fn approvals(
-    bundles: &[Bundle],
+    bundles: Vec<Bundle>,
     owners: &Owners,
     root: &TrustedRoot,
     active: &PolicyApproval,
 ) -> Result<Vec<PolicyApproval>, Denial> {
-    let mut groups: BTreeMap<[u8; 32], Group<'_>> = BTreeMap::new();
-    for bundle in bundles.iter().filter(|bundle| may_be_newer(bundle, active)) {
-        let (signer, unreadable) = match owners.signature(bundle, 1) {
-            Ok(signed) if signed.check_log(bundle, root).is_ok() => (signed.key().id(), false),
-            // The signature holds, and what it is over is nothing that we know.
-            Err(OwnersError::Signature { source: VerifyError::Schema(_), .. }) => {
-                let Some(signer) = logged_signer(bundle, owners, root) else { continue };
-                (signer, true)
-            }
-            _ => continue,
-        };
-        let group = groups.entry(*bundle.envelope().digest().as_bytes()).or_default();
-        group.unreadable |= unreadable;
-        group.signatures.entry(signer).or_insert(bundle);
-    }
+    let newer = bundles.into_iter().filter(|bundle| may_be_newer(bundle, active)).collect();
     let mut found = Vec::new();
-    for group in groups.into_values() {
-        if group.signatures.len() < owners.required() {
+    for group in owned::groups(newer, predicate::POLICY, owners, root) {
+        if !group.is_whole(owners) {
             continue;
         }
-        let signatures: Vec<Bundle> = group.signatures.into_values().cloned().collect();
-        let signed = owners.verify(&signatures, Some(root)).ok();
+        let signed = owners.verify(&group.bundles, Some(root)).ok();
         let approval = signed.and_then(|signed| PolicyApproval::of(&signed).ok());
-        match approval.filter(|_| !group.unreadable) {
-            Some(approval) => found.push(approval),
-            None => return Err(unreadable(active)),
-        }
+        found.push(approval.filter(|_| !group.unreadable).ok_or_else(|| unreadable(active))?);
     }
     Ok(found)
-}
-
-/// The owner whose signature the bundle's hint names, if a log holds it.
-fn logged_signer(bundle: &Bundle, owners: &Owners, root: &TrustedRoot) -> Option<String> {
-    let VerificationMaterial::PublicKey { hint } = bundle.material() else { return None };
-    let key = owners.keys().iter().find(|key| key.id() == *hint)?;
-    let body = hashedrekord_body(bundle.envelope(), key);
-    check_log_entries(bundle.log_entries(), &body, root).ok()?;
-    Some(key.id())
 }
 
 /// Spares verifying what cannot matter: what is no approval of a policy, policies of other names, and those

@@ -9,16 +9,16 @@
 //! What this cannot see is a binding that the service leaves out: then the newest one seen by this
 //! process, and at least the one that it was given, stays in force.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sealwright_attest::predicate::ROLE_BINDING;
 use sealwright_attest::{
-    Bundle, LogProof, Owners, OwnersError, PublicKey, RoleBinding, RoleBindingError, Statement,
-    TrustedRoot, VerificationMaterial, VerifyError, check_log_entries, hashedrekord_body,
+    Bundle, LogProof, Owners, PublicKey, RoleBinding, RoleBindingError, Statement, TrustedRoot,
 };
 use sealwright_manifest::Sha256;
 
+use super::owned::{self, Group};
 use super::{Denial, EvidenceSource, Signers, code, incomplete};
 use crate::client::ErasedStatement;
 
@@ -38,17 +38,6 @@ struct Memory {
     above: Option<(u64, Denial)>,
     /// All signatures of the binding in force must have been logged after this entry.
     after: Option<(u64, Denial)>,
-}
-
-/// Signatures of different owners over one payload.
-#[derive(Default)]
-struct Group {
-    bundles: Vec<Bundle>,
-    signers: BTreeSet<String>,
-    /// Owners signed it, and it is not well-formed as far as this program can tell.
-    unreadable: bool,
-    /// Of the last signature.
-    last_entry: u64,
 }
 
 impl RoleBindings {
@@ -97,10 +86,10 @@ impl RoleBindings {
             return Err(incomplete());
         }
         let mut readable = Vec::new();
-        let groups = self.groups(found.bundles, root);
+        let groups = owned::groups(found.bundles, ROLE_BINDING, &self.owners, root);
         let mut memory = self.remembered();
         // All of them first: what cannot be read is mended by a newer one, wherever that stands.
-        for group in groups.into_values() {
+        for group in groups {
             match self.binding(&group, root) {
                 Ok(binding) => readable.extend(binding),
                 Err(reason) => memory.unreadable(&group, &reason),
@@ -111,54 +100,12 @@ impl RoleBindings {
         memory.in_force(origin)
     }
 
-    /// The owners' signatures that count, by what they are over. Strangers' are passed over.
-    fn groups(&self, bundles: Vec<Bundle>, root: &TrustedRoot) -> BTreeMap<[u8; 32], Group> {
-        let mut groups = BTreeMap::<_, Group>::new();
-        for bundle in bundles {
-            let group = *bundle.envelope().digest().as_bytes();
-            match self.owners.signature(&bundle, 1) {
-                Ok(signed) => {
-                    let Ok(proof) = signed.check_log(&bundle, root) else { continue };
-                    let group = groups.entry(group).or_default();
-                    // Once for each owner: the same may be logged again as its twin.
-                    if group.signers.insert(signed.key().id()) {
-                        group.last_entry = group.last_entry.max(proof.index());
-                        group.bundles.push(bundle);
-                    }
-                }
-                // The signature holds, and what it is over is nothing that we know.
-                Err(OwnersError::Signature { source: VerifyError::Schema(problem), .. })
-                    if problem.predicate_type == ROLE_BINDING =>
-                {
-                    // The service names every key; what it does not name could count twice.
-                    let VerificationMaterial::PublicKey { hint } = bundle.material() else {
-                        continue;
-                    };
-                    let mut keys = self.owners.keys().iter();
-                    let Some(key) = keys.find(|key| key.id() == *hint) else { continue };
-                    let body = hashedrekord_body(bundle.envelope(), key);
-                    let Ok(proof) = check_log_entries(bundle.log_entries(), &body, root) else {
-                        continue;
-                    };
-                    let group = groups.entry(group).or_default();
-                    if group.signers.insert(key.id()) {
-                        group.unreadable = true;
-                        group.last_entry = group.last_entry.max(proof.index());
-                        group.bundles.push(bundle);
-                    }
-                }
-                _ => {}
-            }
-        }
-        groups
-    }
-
     /// The binding in a group, if enough owners signed it.
     ///
     /// # Errors
     /// Why it cannot be read.
     fn binding(&self, group: &Group, root: &TrustedRoot) -> Result<Option<RoleBinding>, String> {
-        if group.signers.len() < self.owners.required() {
+        if !group.is_whole(&self.owners) {
             return Ok(None);
         }
         if group.unreadable {

@@ -107,10 +107,7 @@ impl EvidenceSource for ServiceClient {
         });
         let mut all = Found::from(Vec::new());
         for query in by_key.chain(certified) {
-            let found = self.find(&query)?;
-            all.bundles.extend(found.bundles);
-            all.erased.extend(found.erased);
-            all.complete &= found.complete;
+            all.append(self.find(&query)?);
         }
         Ok(all)
     }

@@ -114,13 +114,11 @@ impl EvidenceSource for OwnLog {
             certificates.map(|(subject, issuer)| certified(Some(subject), issuer.as_deref()));
         let mut all = Found::from(Vec::new());
         for signer in signers.keys.iter().cloned().chain(certificates) {
-            let found = self.find(Filter {
+            all.append(self.find(Filter {
                 predicate_type: Some(predicate_type.to_owned()),
                 signer: Some(signer),
                 ..Filter::default()
-            })?;
-            all.bundles.extend(found.bundles);
-            all.erased.extend(found.erased);
+            })?);
         }
         Ok(all)
     }
