@@ -53,7 +53,7 @@ pub use roles::{
     CertificateAuthority, CertificateIdentity, CertificateVerifier, EndReason, EndedKey,
     OidcIdentity, Principal, RoleBinding, RoleBindingError, RoleChange, RoleGrant, RoleTable,
 };
-pub use signer::{KeyFile, SignError, Signer, sign};
+pub use signer::{KeyFile, SharedSigner, SignError, Signer, sign};
 pub use statement::{STATEMENT_TYPE, Statement, StatementError, Subject, model_subjects};
 pub use time::{InvalidTime, Timestamp};
 pub use trust::{TransparencyLog, TrustError, TrustedRoot};

@@ -1,5 +1,7 @@
 //! Making signatures.
 
+use std::sync::Arc;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
@@ -26,6 +28,9 @@ pub trait Signer {
     /// [`SignError`]; never a signature by another key.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
+
+/// A signer that several threads use.
+pub type SharedSigner = Arc<dyn Signer + Send + Sync>;
 
 /// Why there is no signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

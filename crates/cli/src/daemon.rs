@@ -1,7 +1,13 @@
 //! What the long-running commands have in common.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
+use sealwright_server::http::{self, Router};
+use sealwright_server::tls::ServerTls;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::CliError;
@@ -60,6 +66,45 @@ impl DaemonArgs {
         }
         Ok(())
     }
+}
+
+/// Serves what `router` makes at `address`, until SIGTERM or SIGINT. `ready` tells whoever waits, and is given
+/// the address with the port that the system chose.
+pub(crate) fn serve(
+    router: impl FnOnce() -> Router,
+    address: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), CliError> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            CliError::environment(format!("cannot start threads: {error}"))
+                .hint("raise the limit on processes for this user")
+        })?;
+    runtime.block_on(async {
+        let failed = |error| listen_error(address, &error);
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| no_signals(&error))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?;
+        ready(address);
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        http::serve(router(), listener, tls, shutdown).await;
+        Ok(())
+    })
+}
+
+fn listen_error(address: SocketAddr, error: &io::Error) -> CliError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
+        _ => "choose another --listen",
+    };
+    CliError::environment(format!("cannot listen on {address}: {error}")).hint(hint)
 }
 
 /// Connections are files, and the limit that shells give is for programs that count them in one byte

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
 
 use sealwright_attest::{MAX_BUNDLE_SIZE, from_value, parse_strict};
 use sealwright_tlog::note::MAX_NOTE_LEN;
@@ -313,22 +313,14 @@ pub(crate) fn tls_config(
     ca_pem: Option<&[u8]>,
     certificate: Option<(&[u8], &[u8])>,
 ) -> Result<TlsConfig, ClientError> {
-    let mut roots = Vec::new();
-    if let Some(pem) = ca_pem {
-        let certificates = tls::certificates(pem).ok_or(ClientError::Ca)?;
-        roots.extend(certificates.iter().map(|ca| Certificate::from_der(ca).to_owned()));
-    }
+    let roots = ca_pem.map(|pem| tls::certificates(pem).ok_or(ClientError::Ca)).transpose()?;
     let shown = certificate.map(|(chain, key)| {
         let chain = tls::certificates(chain).ok_or(ClientError::Certificate)?;
         let chain: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         let key = PrivateKey::from_pem(key).map_err(|_| ClientError::Certificate)?;
         Ok(ClientCert::new_with_certs(&chain, key))
     });
-    Ok(TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(tls::provider())
-        .root_certs(RootCerts::from(roots))
-        .client_cert(shown.transpose()?)
-        .build())
+    Ok(tls::client(&roots.unwrap_or_default(), shown.transpose()?))
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ClientError {

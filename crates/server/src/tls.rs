@@ -96,16 +96,20 @@ pub(crate) const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// For clients that believe public authorities. On a machine that has none, nothing with https is reached.
 pub(crate) fn system_client() -> ureq::tls::TlsConfig {
     let roots = certificates(&std::fs::read(SYSTEM_CA_FILE).unwrap_or_default());
-    client(&roots.unwrap_or_default())
+    client(&roots.unwrap_or_default(), None)
 }
 
-/// For clients that believe `roots`.
-pub(crate) fn client(roots: &[CertificateDer<'_>]) -> ureq::tls::TlsConfig {
+/// For clients that believe `roots`, and show a certificate if asked for one.
+pub(crate) fn client(
+    roots: &[CertificateDer<'_>],
+    shown: Option<ureq::tls::ClientCert>,
+) -> ureq::tls::TlsConfig {
     let roots: Vec<_> =
         roots.iter().map(|root| ureq::tls::Certificate::from_der(root).to_owned()).collect();
     ureq::tls::TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider())
         .root_certs(ureq::tls::RootCerts::from(roots))
+        .client_cert(shown)
         .build()
 }
 

@@ -5,8 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use sealwright_server::admission::{self, Admission, Config, ConfigError};
 use sealwright_server::permit::Life;
@@ -95,31 +93,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
     args.daemon.start(ui)?;
     let admission = Arc::new(load(args, ui)?);
     let tls = tls_config(args)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-            CliError::environment(format!("cannot start threads: {error}"))
-                .hint("raise the limit on processes for this user")
-        })?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(args.listen)
-            .await
-            .map_err(|error| listen_error(args.listen, &error))?;
-        let address = listener.local_addr().map_err(|error| listen_error(args.listen, &error))?;
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|error| daemon::no_signals(&error))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(|error| daemon::no_signals(&error))?;
-        announce(args, address, ui);
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        let router = admission::router(admission);
-        sealwright_server::http::serve(router, listener, Some(tls), shutdown).await;
-        Ok(ExitCode::SUCCESS)
-    })
+    let router = || admission::router(admission);
+    daemon::serve(router, args.listen, Some(tls), |address| announce(args, address, ui))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn load(args: &Args, ui: &Ui) -> Result<Admission, CliError> {
@@ -213,14 +189,6 @@ fn announce(args: &Args, address: SocketAddr, ui: &Ui) {
         rows.push(("CA", ca.display().to_string()));
     }
     ui.ready(&value, &format!("{GOOD}admitting{GOOD:#}\n{}", output::fields(&rows)));
-}
-
-pub(crate) fn listen_error(address: SocketAddr, error: &std::io::Error) -> CliError {
-    let hint = match error.kind() {
-        ErrorKind::AddrInUse => "stop what listens there, or choose another --listen",
-        _ => "choose another --listen",
-    };
-    CliError::environment(format!("cannot listen on {address}: {error}")).hint(hint)
 }
 
 impl From<ConfigError> for CliError {

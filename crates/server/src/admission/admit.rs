@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sealwright_attest::{
-    PublicKey, RoleBinding, Statement, Subject, Timestamp, TrustedRoot, predicate,
+    PublicKey, RoleBinding, SharedSigner, Statement, Subject, Timestamp, TrustedRoot, predicate,
 };
 use sealwright_manifest::Sha256;
 use sealwright_policy::{DecisionInput, Request, Summary, Verdict, Violation, decide};
@@ -14,7 +14,7 @@ use super::code;
 use super::metrics::Metrics;
 use super::pod::{MODEL_ANNOTATION, ModelReference};
 use super::policy::PolicyInForce;
-use super::publish::{Publisher, SharedSigner, StatementLog, Work};
+use super::publish::{Publisher, StatementLog, Work};
 use super::record::{DecisionLog, MAX_INLINE_INPUT};
 use super::review::{Response, Review, Unreadable};
 use super::scope::{NothingRuns, Scope, scope};

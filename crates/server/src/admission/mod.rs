@@ -39,7 +39,7 @@ mod scope;
 pub use admit::{Admission, VERIFIER_ID};
 pub use config::{Config, ConfigError, DEFAULT_PERMIT_MAX_AGE_S};
 pub use pod::{InvalidModelReference, MODEL_ANNOTATION, ModelReference};
-pub use publish::{SharedSigner, StatementLog};
+pub use publish::StatementLog;
 pub use record::input_file;
 pub use review::MAX_REVIEW_SIZE;
 pub use routes::router;

@@ -4,9 +4,8 @@
 //! How far it is stands in a file beside (`….logged`), with the bundle that is under way: after a crash
 //! the same signature is submitted again, which the service knows.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sealwright_attest::{
-    Bundle, BundleError, PublicKey, SignError, Signer, Statement, Timestamp, TrustedRoot,
+    Bundle, BundleError, PublicKey, SharedSigner, SignError, Statement, Timestamp, TrustedRoot,
     VerifyError, check_signature, parse_strict, predicate, sign,
 };
 use serde::{Deserialize, Serialize};
@@ -35,9 +34,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long an earlier process may take to end.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-
-/// A key that several threads may sign with.
-pub type SharedSigner = Arc<dyn Signer + Send + Sync>;
 
 /// Where verdicts are logged.
 pub trait StatementLog: Send + Sync {
@@ -380,7 +376,7 @@ impl Work {
 
     fn save(&self) -> io::Result<()> {
         let bytes = serde_json::to_vec(&self.state)?;
-        durable::replace(&self.state_file, &bytes)
+        durable::replace(&self.state_file, &bytes, 0o600)
     }
 
     /// The line that begins there; none if it is not whole yet, or not on disk for certain.
@@ -453,26 +449,14 @@ fn id_of(record: &Value) -> String {
     record["id"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Waits a little: a process that ends may still have it.
 fn lock(path: &Path) -> io::Result<File> {
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let until = Instant::now() + LOCK_WAIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => {
-                let path = path.display();
-                return Err(io::Error::other(format!(
-                    "another process logs the verdicts of this decisions file: it has {path}"
-                )));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
+    durable::lock(path, LOCK_WAIT).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::other(format!(
+            "another process logs the verdicts of this decisions file: it has {}",
+            path.display()
+        )),
+        _ => error,
+    })
 }
 
 /// Whether trying again is of no use: the service has looked at the bundle, and does not want it.

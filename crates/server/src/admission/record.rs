@@ -77,7 +77,7 @@ impl DecisionLog {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        durable::replace(&input_file(&self.path, digest), json)
+        durable::replace(&input_file(&self.path, digest), json, 0o600)
     }
 
     /// Appends one record. When this returns, the record is on disk; or it is an error, and the record

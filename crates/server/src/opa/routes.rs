@@ -74,8 +74,7 @@ async fn data_get(
                 return invalid(&format!("parameter contains malformed input document: {error}"));
             }
         };
-    let question = Question { path: data_path(&uri), input, by: peer.address.to_string() };
-    match api.ask(question).await {
+    match api.ask(Question::of(&uri, &peer, input)).await {
         Ok((answered, _)) => v1_answer(&api.opa, answered, &parameters, started, false),
         Err(refusal) => *refusal,
     }
@@ -100,8 +99,7 @@ async fn data_post(
         Some(_) => return invalid("body contains malformed input document: it is not an object"),
     };
     let no_input = input.is_none();
-    let question = Question { path: data_path(&uri), input, by: peer.address.to_string() };
-    match api.ask(question).await {
+    match api.ask(Question::of(&uri, &peer, input)).await {
         Ok((answered, _)) => v1_answer(&api.opa, answered, &parameters, started, no_input),
         Err(refusal) => *refusal,
     }
@@ -120,8 +118,7 @@ async fn v0_data(
         Ok(input) => input,
         Err(refusal) => return *refusal,
     };
-    let question = Question { path: data_path(&uri), input, by: peer.address.to_string() };
-    match api.ask(question).await {
+    match api.ask(Question::of(&uri, &peer, input)).await {
         Ok((Answered { result: Ok(Some(value)), .. }, _)) => {
             answer(StatusCode::OK, &value, is_set(&parameters, "pretty"))
         }
@@ -161,6 +158,14 @@ struct Question {
     by: String,
 }
 
+impl Question {
+    /// About what stands after `/v1/data`, as it was sent.
+    fn of(uri: &Uri, peer: &Peer, input: Option<Value>) -> Self {
+        let path = uri.path().splitn(4, '/').nth(3).unwrap_or_default().to_owned();
+        Self { path, input, by: peer.address.to_string() }
+    }
+}
+
 impl Api {
     /// The answer, and the path of the question.
     async fn ask(&self, question: Question) -> Result<(Answered, String), Box<Response>> {
@@ -185,11 +190,6 @@ impl Api {
             })
         })
     }
-}
-
-/// What stands after `/v1/data`, as it was sent.
-fn data_path(uri: &Uri) -> String {
-    uri.path().splitn(4, '/').nth(3).unwrap_or_default().to_owned()
 }
 
 fn dotted(path: &str) -> String {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use sealwright_attest::{Curve, KeyFile, Signer, Timestamp};
+use sealwright_attest::{Curve, KeyFile, SharedSigner, Signer, Timestamp};
 use sealwright_authority::{
     AuthorityName, CertificateAuthority, TimestampAuthority, ValidityPeriod, certificate_pem,
     certificate_valid_from, certificate_valid_until, certificates_from_pem,
@@ -29,7 +29,7 @@ use sealwright_authority::{
 };
 
 use super::StartError;
-use super::authority_keys::{AuthorityKeys, SharedSigner};
+use super::authority_keys::AuthorityKeys;
 use super::data::{create_dir, write_new};
 use super::tuf::Certificate;
 

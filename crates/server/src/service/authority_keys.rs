@@ -1,12 +1,8 @@
 //! Private keys of the authorities that are kept elsewhere than in the data directory.
 
 use std::fmt;
-use std::sync::Arc;
 
-use sealwright_attest::{PublicKey, Signer};
-
-/// A key that signs for an authority, wherever it is.
-pub type SharedSigner = Arc<dyn Signer + Send + Sync>;
+use sealwright_attest::{PublicKey, SharedSigner};
 
 /// The keys of the authorities that come from outside. Each that is absent is a file of the data
 /// directory, made with its certificate.

@@ -10,9 +10,9 @@
 //! <data_dir>/…                   the store's files
 //! ```
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use pkcs8::{LineEnding, SecretDocument};
@@ -25,6 +25,7 @@ use sealwright_tlog::{LogKey, VerifierKey};
 use super::StartError;
 use super::authorities::{self, Authorities};
 use super::config::Config;
+use crate::durable;
 use crate::state::{MAX_STEP_BACK_S, now, signing_time};
 
 pub(super) const LOG_KEY_FILE: &str = "log-key.pem";
@@ -273,23 +274,13 @@ pub(super) fn with_authorities(
     changed.then(|| serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
 }
 
-/// Writes a file in place of another, completely or not at all.
+/// [`durable::replace`], readable for all.
 pub(super) fn replace(dir: &Path, name: &str, content: &[u8]) -> Result<(), StartError> {
     let path = dir.join(name);
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(dir)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|error| StartError::file(&path, error))
+    durable::replace(&path, content, 0o644).map_err(|error| StartError::file(&path, error))
 }
 
-/// Writes a file completely or not at all, and never over another; says whether it did.
+/// [`durable::write_new`].
 pub(super) fn write_new(
     dir: &Path,
     name: &str,
@@ -297,22 +288,5 @@ pub(super) fn write_new(
     mode: u32,
 ) -> Result<bool, StartError> {
     let path = dir.join(name);
-    let write = || -> io::Result<bool> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(Permissions::from_mode(mode))
-            .tempfile_in(dir)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        match file.persist_noclobber(&path) {
-            Ok(_) => {}
-            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
-                return Ok(false);
-            }
-            Err(refused) => return Err(refused.error),
-        }
-        File::open(dir)?.sync_all()?;
-        Ok(true)
-    };
-    write().map_err(|error| StartError::file(&path, error))
+    durable::write_new(&path, content, mode).map_err(|error| StartError::file(&path, error))
 }

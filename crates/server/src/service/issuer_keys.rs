@@ -162,7 +162,7 @@ fn agent(ca_file: Option<&Path>, files: &mut FilesRead) -> Result<Agent, StartEr
         // A redirect would lead away from the address that is trusted.
         .max_redirects(0)
         .user_agent(concat!("sealwright/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls::client(&roots))
+        .tls_config(tls::client(&roots, None))
         .build()
         .new_agent())
 }

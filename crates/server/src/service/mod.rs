@@ -89,7 +89,7 @@ use crate::{http, tls};
 
 pub use audit::audit_public_key;
 pub use authorities::Renewal;
-pub use authority_keys::{AuthorityKeys, SharedSigner};
+pub use authority_keys::AuthorityKeys;
 pub use backup::{BackupError, BackupReport, RestoreOptions, Restored, backup, restore};
 pub use check::{InstanceReport, check};
 pub use client_address::{ForwardedHeader, Network, NetworkError};

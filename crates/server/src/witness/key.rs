@@ -1,8 +1,8 @@
 //! The witness's key and its name on disk.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use pkcs8::{LineEnding, SecretDocument};
@@ -12,6 +12,7 @@ use sealwright_tlog::cosignature::CosignerKey;
 use sealwright_tlog::witness::WitnessKey;
 
 use super::{WitnessConfig, WitnessStartError};
+use crate::durable;
 
 const KEY_FILE: &str = "witness-key.pem";
 /// Written after the key: if it is there, so is the key.
@@ -88,15 +89,10 @@ fn read(path: &Path, name: &str) -> Result<Option<WitnessKey>, WitnessStartError
     key.map(Some).map_err(|_| WitnessStartError::Key { path: path.to_owned() })
 }
 
-/// Writes a file completely or not at all, and never over another.
+/// Never over another file: somebody else was faster.
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(dir)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|refused| refused.error)?;
-    File::open(dir)?.sync_all()
+    match durable::write_new(path, content, mode)? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::AlreadyExists.into()),
+    }
 }

@@ -12,6 +12,7 @@ use sealwright_policy::{
 use crate::clock;
 use crate::error::CliError;
 use crate::files;
+use crate::keyref;
 use crate::owners::{OwnerArgs, read_bundles};
 use crate::service::short;
 
@@ -30,11 +31,35 @@ pub(crate) fn activate(
     owners: &OwnerArgs,
     root: Option<&TrustedRoot>,
 ) -> Result<ApprovedPolicy, CliError> {
-    let owners = owners.require()?;
+    owners.require()?;
     let bytes = files::read(bundle, "policy bundle", PolicyBundle::MAX_BYTES)?;
+    activate_bytes((bundle, &bytes), approval, owners, root)
+}
+
+/// The same for a bundle that was read.
+pub(super) fn activate_bytes(
+    (path, bytes): (&Path, &[u8]),
+    approval: &Path,
+    owners: &OwnerArgs,
+    root: Option<&TrustedRoot>,
+) -> Result<ApprovedPolicy, CliError> {
+    let owners = owners.require()?;
     let signatures = read_bundles(approval)?;
-    ApprovedPolicy::activate(&bytes, &signatures, &owners, root, clock::now()?)
-        .map_err(|error| CliError::from(error).about(bundle.display()))
+    ApprovedPolicy::activate(bytes, &signatures, &owners, root, clock::now()?)
+        .map_err(|error| CliError::from(error).about(path.display()))
+}
+
+/// Checks OPA's own signature of the bundle at `path` by the key in the file `key`.
+pub(super) fn check_signature(
+    bundle: &PolicyBundle,
+    path: &Path,
+    key: &Path,
+    scope: &str,
+) -> Result<(), CliError> {
+    bundle.verify_signature(&keyref::read_public(key)?, scope).map_err(|error| {
+        CliError::failed(format!("{}: {error}", path.display()))
+            .hint("get the bundle anew, or check --key and --scope")
+    })
 }
 
 /// For `--json`: null, or what the owners said.

@@ -5,19 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use sealwright_server::opa::{self, Collector, DecisionLogs, LogsError, Opa};
 use sealwright_server::tls;
 
-use super::approval::{activate, read_policy_bundle};
+use super::approval::{activate_bytes, check_signature, read_policy_bundle};
 use super::sources::{RegoArgs, is_bundle};
-use crate::commands::admission::listen_error;
 use crate::daemon::{self, DaemonArgs};
 use crate::error::CliError;
 use crate::files;
-use crate::keyref;
 use crate::output::{self, BAD, GOOD, Ui};
 use crate::owners::OwnerArgs;
 use crate::service::{is_plain_and_remote, read_trusted_root};
@@ -98,30 +94,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
         (Some(certificate), Some(key)) => Some(tls::load(certificate, key)?),
         _ => None,
     };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-            CliError::environment(format!("cannot start threads: {error}"))
-                .hint("raise the limit on processes for this user")
-        })?;
-    runtime.block_on(async {
-        let failed = |error| listen_error(args.listen, &error);
-        let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(|error| daemon::no_signals(&error))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(|error| daemon::no_signals(&error))?;
-        announce(args, address, &bundles, ui);
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        let router = opa::router(Arc::clone(&opa));
-        sealwright_server::http::serve(router, listener, tls, shutdown).await;
-        Ok::<_, CliError>(())
-    })?;
+    let router = || opa::router(Arc::clone(&opa));
+    daemon::serve(router, args.listen, tls, |address| announce(args, address, &bundles, ui))?;
     opa.finish();
     Ok(ExitCode::SUCCESS)
 }
@@ -136,21 +110,17 @@ fn bundles(args: &Args) -> Result<BTreeMap<String, String>, CliError> {
     for path in &args.bundle {
         let mut revision = String::new();
         if is_bundle(path) {
-            let (_, bundle) = read_policy_bundle(path)?;
+            let (bytes, bundle) = read_policy_bundle(path)?;
             revision.clone_from(&bundle.manifest().revision);
-            if let Some(file) = &args.key {
-                let key = keyref::read_public(file)?;
-                bundle.verify_signature(&key, &args.scope).map_err(|error| {
-                    CliError::failed(format!("{}: {error}", path.display()))
-                        .hint("get the bundle anew, or check --key and --scope")
-                })?;
+            if let Some(key) = &args.key {
+                check_signature(&bundle, path, key, &args.scope)?;
+            }
+            if let Some(approval) = &args.approval {
+                activate_bytes((path, &bytes), approval, &args.owners, root.as_ref())?;
             }
         } else if args.key.is_some() || args.approval.is_some() {
             return Err(CliError::failed(format!("{} is not a bundle", path.display()))
                 .hint("only bundles (.tar.gz) are signed or approved"));
-        }
-        if let Some(approval) = &args.approval {
-            activate(path, approval, &args.owners, root.as_ref())?;
         }
         bundles.insert(path.display().to_string(), revision);
     }

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use sealwright_policy::Policy;
 
-use super::approval::{activate, approval_text, approval_value, read_policy_bundle};
+use super::approval::{
+    activate_bytes, approval_text, approval_value, check_signature, read_policy_bundle,
+};
 use crate::error::CliError;
-use crate::keyref;
 use crate::output::{self, GOOD, Ui, plain};
 use crate::owners::OwnerArgs;
 use crate::service::read_trusted_root;
@@ -39,18 +40,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, CliError> {
-    let (_, bundle) = read_policy_bundle(&args.bundle)?;
-    if let Some(path) = &args.key {
-        let key = keyref::read_public(path)?;
-        bundle.verify_signature(&key, &args.scope).map_err(|error| {
-            CliError::failed(format!("{}: {error}", args.bundle.display()))
-                .hint("get the bundle anew, or check --key and --scope")
-        })?;
+    let (bytes, bundle) = read_policy_bundle(&args.bundle)?;
+    if let Some(key) = &args.key {
+        check_signature(&bundle, &args.bundle, key, &args.scope)?;
     }
     let root = args.trusted_root.as_deref().map(read_trusted_root).transpose()?;
     let approved = args.approval.as_ref();
     let approved = approved
-        .map(|approval| activate(&args.bundle, approval, &args.owners, root.as_ref()))
+        .map(|approval| {
+            activate_bytes((&args.bundle, &bytes), approval, &args.owners, root.as_ref())
+        })
         .transpose()?;
     let approval = approved.as_ref().map(|approved| approved.approval());
     // Rego of others can be signed as well.

@@ -1,6 +1,7 @@
 //! Where the private keys of the authorities are, if they are not in the data directory.
 
-use sealwright_server::service::{AuthorityKeys, SharedSigner};
+use sealwright_attest::SharedSigner;
+use sealwright_server::service::AuthorityKeys;
 
 use crate::error::CliError;
 use crate::keyref::{self, PassphraseArgs};

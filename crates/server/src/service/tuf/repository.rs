@@ -5,10 +5,10 @@
 //! in their names come first and are never written over, the timestamp comes last and makes them count.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sealwright_attest::{KeyFile, Signer as _, Timestamp as Time};
 use sealwright_tuf::{
@@ -18,6 +18,7 @@ use sealwright_tuf::{
 use zeroize::Zeroizing;
 
 use super::CeremonyError;
+use crate::durable;
 use crate::service::StartError;
 use crate::service::data::{TRUSTED_ROOT_FILE, create_dir, replace, write_new};
 use crate::service::trust::trust_files;
@@ -40,7 +41,6 @@ const TARGETS_LIFETIME_S: u64 = 90 * DAY_S;
 
 /// Another command that writes is waited for, for this long.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Files by target name, as they should be. What is not named stays.
 pub(crate) type Wanted = BTreeMap<&'static str, Vec<u8>>;
@@ -77,21 +77,8 @@ pub(super) struct Lock {
 /// Waits for whoever writes to the repository of `data_dir` now.
 pub(super) fn lock(data_dir: &Path) -> Result<Lock, CeremonyError> {
     let path = data_dir.join(TUF_DIR).join(LOCK_FILE);
-    let failed = |error| StartError::file(&path, error);
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
-    let begun = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_RETRY);
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(failed(io::ErrorKind::TimedOut.into()).into());
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error).into()),
-        }
-    }
+    let file = durable::lock(&path, LOCK_PATIENCE);
+    Ok(Lock { _file: file.map_err(|error| StartError::file(&path, error))? })
 }
 
 /// Whether the instance has a repository that is published.
